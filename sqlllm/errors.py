@@ -1,0 +1,116 @@
+"""Every exception that sqlllm raises.
+
+* SqlllmError
+  x ConfigError            what was set up can't work: fix the settings or the call to `connect`
+    + CatalogTaken         the database already has a catalog or schema named `ai`
+    + UnknownModel         no model of that name
+    + ModelMissing         the model is known, its files are not on this machine
+    + PullFailed           `sqlllm pull` could not fetch or verify a model
+  x CallError              a call in SQL can't mean anything: fix the query (also a ValueError)
+    + UnknownFunction      no function of that name in `ai`
+    + UnknownArgument      a named argument that the function doesn't have
+  x ModelError             the model could not answer
+    + ModelCannot          this kind of model can't do this kind of task
+    + InputTooLong         a text is longer than the model's window
+    + BadAnswer            the model answered, but not in the form that was asked for
+
+`str(error)` is complete: DuckDB passes on the text of an exception inside a UDF and drops its
+type. `Connection` raises the original.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SqlllmError(Exception):
+    """Base of all errors of this package.
+
+    Attributes:
+        hint: What to do next, or None. It is the last line of `str(error)`.
+        retryable: Whether the same call may succeed later without a change.
+    """
+
+    retryable: bool = False
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(f"{message}\nHint: {hint}" if hint else message)
+        self.hint = hint
+
+
+class ConfigError(SqlllmError):
+    """The settings or the database can't work together."""
+
+
+class CatalogTaken(ConfigError):
+    """The database already has a catalog or schema named `ai`."""
+
+
+class UnknownModel(ConfigError):
+    """No model of that name is configured."""
+
+
+class ModelMissing(ConfigError):
+    """The model is known, but its files are not on this machine."""
+
+
+class PullFailed(ConfigError):
+    """A model could not be fetched, converted or verified."""
+
+    retryable = True
+
+
+class CallError(SqlllmError, ValueError):
+    """A call in SQL that can't be carried out as it is written."""
+
+
+class UnknownFunction(CallError):
+    """No function of that name in `ai`."""
+
+
+class UnknownArgument(CallError):
+    """A named argument that the function doesn't have."""
+
+
+class ModelError(SqlllmError):
+    """The model could not answer."""
+
+
+class ModelCannot(ModelError):
+    """This kind of model can't do this kind of task."""
+
+
+class InputTooLong(ModelError):
+    """A text is longer than the model's window."""
+
+
+class BadAnswer(ModelError):
+    """The model answered, but not in the form that was asked for."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """The nearest of `known` as a question, or all of them when none is near.
+
+    Example:
+        >>> did_you_mean("clasify", ["classify", "embed"])
+        'did you mean `classify`?'
+        >>> did_you_mean("zzz", ["classify", "embed"])
+        'known are `classify`, `embed`'
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean `{near[0]}`?"
+    return "known are " + ", ".join(f"`{name}`" for name in names) if names else None
+
+
+def excerpt(text: str, width: int = 60) -> str:
+    """The beginning of `text` on one line, quoted, for an error message.
+
+    Example:
+        >>> excerpt("a\\nb")
+        "'a b'"
+    """
+    line = " ".join(text[: width * 4].split())
+    return repr(line[:width] + ("…" if len(line) > width or len(text) > width * 4 else ""))

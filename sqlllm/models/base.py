@@ -1,0 +1,96 @@
+"""The contract of a model: a task and a list of inputs in, batches of answers out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sqlllm.errors import ModelCannot, SqlllmError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sqlllm.task import Kind, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The answers of one batch, handed over as soon as they are there.
+
+    Attributes:
+        rows: Positions in the list of inputs that these answers belong to.
+        answers: One per row. `complete` and `extract`: a list of str. `choose`: float32 array
+            of shape (rows, labels), each row a probability distribution. `embed`: float32 array
+            of shape (rows, dimensions), each row of unit length.
+        errors: Position -> why there is no answer. Those positions are not in `rows`.
+        prompt_tokens: Tokens read for this batch.
+        completion_tokens: Tokens written for this batch.
+    """
+
+    rows: Sequence[int]
+    answers: Sequence[str] | np.ndarray[Any, np.dtype[np.float32]]
+    errors: Mapping[int, SqlllmError] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Model:
+    """Answers tasks in batches. Subclasses override what they can do, and only that.
+
+    A method gets each distinct input once, in the order in which the inputs first appeared, and
+    yields every position exactly once, in any order and in batches of any size. It raises when
+    nothing can be answered; a single input that can't be answered goes into `Batch.errors`.
+
+    Attributes:
+        name: The name SQL knows it by; set by the registry.
+        fingerprint: Changes whenever the same question may get another answer (weights,
+            precision, revision). It is part of every cache key.
+        about: One line for `FROM ai.models`.
+    """
+
+    name: str = ""
+    fingerprint: str = ""
+    about: ClassVar[str] = ""
+
+    def complete(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
+        """Text that continues each prompt."""
+        raise self.cannot("complete")
+
+    def choose(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
+        """A probability for each of `task.labels`."""
+        raise self.cannot("choose")
+
+    def extract(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
+        """JSON that is valid against `task.schema`."""
+        raise self.cannot("extract")
+
+    def embed(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
+        """A vector of unit length."""
+        raise self.cannot("embed")
+
+    def count_tokens(self, inputs: Sequence[str]) -> list[int]:
+        """Tokens of each text, without special tokens."""
+        raise self.cannot("count tokens")
+
+    def answer(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
+        """Dispatch on `task.kind`."""
+        method: Any = getattr(self, task.kind)
+        batches: Iterator[Batch] = method(task, inputs)
+        return batches
+
+    @property
+    def can(self) -> tuple[Kind, ...]:
+        """The kinds of task that this model answers."""
+        return tuple(kind for kind in KINDS if getattr(type(self), kind) is not getattr(Model, kind))
+
+    def cannot(self, what: str, hint: str | None = None) -> ModelCannot:
+        """The error for something that this model can't do."""
+        able = ", ".join(self.can) or "nothing"
+        return ModelCannot(
+            f"model {self.name!r} can't {what}; it can: {able}",
+            hint=hint or "name another with `model := '...'`; `FROM ai.models` lists them",
+        )
+
+
+KINDS: tuple[Kind, ...] = ("complete", "choose", "extract", "embed")

@@ -1,0 +1,141 @@
+"""What is asked of a model, apart from the rows it is asked about."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Literal
+
+from sqlllm.errors import CallError
+
+Kind = Literal["complete", "choose", "extract", "embed"]
+
+YES_NO = ("yes", "no")
+"""The labels of a yes/no question (`ai.filter`, `ai.score`); P(yes) is the first probability."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One question, to be asked of many inputs.
+
+    Attributes:
+        kind: `complete` (text), `choose` (a probability per label), `extract` (JSON) or `embed`
+            (a vector).
+        instruction: What to do with each input; for a yes/no question, the question.
+        labels: What `choose` chooses among.
+        descriptions: One per label where the user gave any, else empty.
+        examples: Pairs of text and label that show what is wanted.
+        schema: JSON Schema of `extract`, as JSON text.
+        system: System message of `complete`.
+        stop: Strings that end a completion; not part of the answer.
+        temperature: 0 is greedy. Used by `complete` and `extract`.
+        max_tokens: Most tokens of an answer; None is the model's own default.
+        seed: With the input, decides the random draws when `temperature` is above 0.
+        truncate: Cut texts that are longer than the model's window instead of failing.
+    """
+
+    kind: Kind
+    instruction: str = ""
+    labels: tuple[str, ...] = ()
+    descriptions: tuple[str, ...] = ()
+    examples: tuple[tuple[str, str], ...] = ()
+    schema: str = ""
+    system: str = ""
+    stop: tuple[str, ...] = ()
+    temperature: float = 0.0
+    max_tokens: int | None = None
+    seed: int = 0
+    truncate: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be asked, before any row is sent."""
+        if self.kind == "choose":
+            _check_labels(self.labels)
+            if self.descriptions and len(self.descriptions) != len(self.labels):
+                msg = f"{len(self.labels)} labels but {len(self.descriptions)} descriptions"
+                raise CallError(msg)
+            for _, label in self.examples:
+                if label not in self.labels:
+                    msg = f"the example label {label!r} is not among the labels {_list(self.labels)}"
+                    raise CallError(msg)
+        if self.temperature < 0:
+            msg = f"temperature must be 0 or more, not {self.temperature!r}"
+            raise CallError(msg)
+        if self.max_tokens is not None and self.max_tokens < 1:
+            msg = f"max_tokens must be 1 or more, not {self.max_tokens!r}"
+            raise CallError(msg)
+
+    @property
+    def yes_no(self) -> bool:
+        """Whether this is a yes/no question."""
+        return self.kind == "choose" and self.labels == YES_NO
+
+    @cached_property
+    def key(self) -> bytes:
+        """16 bytes that differ whenever an answer may differ.
+
+        `truncate` is part of it: a cut text has another answer. Sampling options count only where
+        the answer is sampled, so that `seed := 7` at temperature 0 finds the same answers.
+        """
+        parts = asdict(self)
+        if self.kind in ("choose", "embed"):
+            parts |= {"temperature": 0, "max_tokens": None}
+        if not parts["temperature"]:
+            parts |= {"temperature": 0, "seed": 0}
+        text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
+        return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def parse_labels(value: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names and descriptions of labels as SQL gives them.
+
+    Args:
+        value: A list of names, or a mapping of name -> description.
+
+    Returns:
+        The names, and the descriptions (empty where there are none).
+
+    Example:
+        >>> parse_labels(["a", "b"])
+        (('a', 'b'), ())
+        >>> parse_labels({"a": "first", "b": None})
+        (('a', 'b'), ('first', ''))
+    """
+    if isinstance(value, Mapping):
+        pairs = [(name, text) for name, text in value.items()]
+        if any(not isinstance(text, str | None) for _, text in pairs):
+            msg = f"label descriptions must be text, not {dict(value)!r}"
+            raise CallError(msg, hint="write {'billing': 'invoices and refunds', ...}")
+        names, texts = [name for name, _ in pairs], [text or "" for _, text in pairs]
+        return tuple(names), tuple(texts) if any(texts) else ()
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        for name in value:
+            if not isinstance(name, str):
+                msg = f"labels must be text, not {name!r}"
+                raise CallError(msg, hint="write ['billing', 'bug'] or {'billing': '...'}")
+        return tuple(value), ()
+    msg = f"labels must be a list of names or a struct of name and description, not {value!r}"
+    raise CallError(msg, hint="write ['billing', 'bug'] or {'billing': 'invoices', ...}")
+
+
+def _check_labels(labels: tuple[str, ...]) -> None:
+    if not labels:
+        msg = "the list of labels is empty"
+        raise CallError(msg, hint="give at least two, such as ['billing', 'bug']")
+    if any(not label.strip() for label in labels):
+        msg = f"a label is blank: {_list(labels)}"
+        raise CallError(msg, hint="every label needs a name")
+    seen: set[str] = set()
+    for label in labels:
+        if label in seen:
+            msg = f"the label {label!r} is given twice"
+            raise CallError(msg, hint="remove one of them")
+        seen.add(label)
+
+
+def _list(labels: tuple[str, ...]) -> str:
+    shown = ", ".join(repr(label) for label in labels[:8])
+    return f"[{shown}, …]" if len(labels) > 8 else f"[{shown}]"
