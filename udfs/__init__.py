@@ -1,0 +1,23 @@
+"""The vectorised Arrow UDFs, one per file: Arrow columns in, a column out."""
+
+from __future__ import annotations
+
+from sqlllm.function import Function
+from sqlllm.udfs.classify import classify
+from sqlllm.udfs.classify_scores import classify_scores
+from sqlllm.udfs.complete import complete
+from sqlllm.udfs.count_tokens import count_tokens
+from sqlllm.udfs.embed import embed
+from sqlllm.udfs.filter import filter
+from sqlllm.udfs.score import score
+
+FUNCTIONS: tuple[Function, ...] = (
+    complete,
+    classify,
+    classify_scores,
+    filter,
+    score,
+    embed,
+    count_tokens,
+)
+"""Every UDF; the macros in sql/ give them their public names, arguments and defaults."""

@@ -79,14 +79,14 @@ class Model:
         batches: Iterator[Batch] = method(task, inputs)
         return batches
 
-    @property
-    def can(self) -> tuple[Kind, ...]:
-        """The kinds of task that this model answers."""
-        return tuple(kind for kind in KINDS if getattr(type(self), kind) is not getattr(Model, kind))
+    @classmethod
+    def can_do(cls) -> tuple[Kind, ...]:
+        """The kinds of task that this kind of model answers."""
+        return tuple(kind for kind in KINDS if getattr(cls, kind) is not getattr(Model, kind))
 
     def cannot(self, what: str, hint: str | None = None) -> ModelCannot:
         """The error for something that this model can't do."""
-        able = ", ".join(self.can) or "nothing"
+        able = ", ".join(self.can_do()) or "nothing"
         return ModelCannot(
             f"model {self.name!r} can't {what}; it can: {able}",
             hint=hint or "name another with `model := '...'`; `FROM ai.models` lists them",

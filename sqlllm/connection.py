@@ -1,0 +1,347 @@
+"""The only module that joins rewriting, runtime and UDFs to DuckDB."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import uuid
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
+
+from sqlllm.errors import CatalogTaken
+from sqlllm.function import vectorised
+from sqlllm.models.base import Model
+from sqlllm.rewrite import rewrite as rewrite_sql
+from sqlllm.runtime.runtime import Runtime
+from sqlllm.settings import Settings
+from sqlllm.sql import definitions
+from sqlllm.udfs import FUNCTIONS
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+DuckDB = duckdb.DuckDBPyConnection
+
+
+class _Installation:
+    """What the UDFs of one DuckDB instance reach: the runtime, and the latest exceptions."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.raised: deque[BaseException] = deque(maxlen=32)
+        self.functions: list[Callable[..., pa.Array]] = []
+
+    def original(self, error: duckdb.Error) -> BaseException | None:
+        """The exception inside a UDF that DuckDB passed on as text."""
+        text = str(error)
+        for exception in reversed(self.raised):
+            if f"{type(exception).__name__}: {exception}" in text:
+                return exception
+        return None
+
+
+# DuckDB instances live as long as any connection to them, and crash (measured, 1.4 and 2.0) when
+# a UDF is called whose Python function went away with the connection that registered it. So the
+# functions are kept for the life of the process, by instance. What they hold is small: models
+# are shared by the process anyway, and the cache is bounded.
+_INSTALLATIONS: dict[str, _Installation] = {}
+_INSTALLING = threading.Lock()
+
+
+def install(
+    con: DuckDB,
+    *,
+    model: str | None = None,
+    embed_model: str | None = None,
+    models: Mapping[str, Model | str] | None = None,
+    on_error: str | None = None,
+    **settings: Any,
+) -> DuckDB:
+    """Add the functions of the catalog `ai` to any DuckDB connection.
+
+    Every connection and cursor to the same database in this process sees them. Nothing is
+    written into the user's file. Installing again on the same database changes the settings and
+    keeps the cache and `ai.usage`.
+
+    Args:
+        con: The connection.
+        model: Default model for everything but embeddings.
+        embed_model: Default model for embeddings.
+        models: Name -> model or URI.
+        on_error: `fail` or `null`.
+        **settings: Other fields of `sqlllm.Settings`.
+
+    Returns:
+        `con`.
+
+    Raises:
+        CatalogTaken: The database has a catalog or schema named `ai`.
+        ConfigError: A setting is unknown or wrong.
+
+    Example:
+        >>> import duckdb, sqlllm
+        >>> con = sqlllm.install(duckdb.connect())
+        >>> con.sql("SELECT ai.count_tokens('hello world')").fetchall()
+        [(2,)]
+        >>> con.close()
+    """
+    given = {"model": model, "embed_model": embed_model, "models": models, "on_error": on_error}
+    _install(con, Settings.load(**given, **settings))
+    return con
+
+
+def connect(
+    database: str = ":memory:",
+    *,
+    model: str | None = None,
+    embed_model: str | None = None,
+    models: Mapping[str, Model | str] | None = None,
+    on_error: str | None = None,
+    rewrite: bool = True,
+    read_only: bool = False,
+    config: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Connection:
+    """Open a database as a planned connection.
+
+    Args:
+        database: A file, or `:memory:`.
+        model: Default model for everything but embeddings.
+        embed_model: Default model for embeddings.
+        models: Name -> model or URI.
+        on_error: `fail` or `null`.
+        rewrite: Whether statements are rewritten before DuckDB sees them.
+        read_only: As in `duckdb.connect`.
+        config: DuckDB's own configuration, as in `duckdb.connect`.
+        **settings: Other fields of `sqlllm.Settings`.
+
+    Raises:
+        CatalogTaken: The database has a catalog or schema named `ai`.
+        ConfigError: A setting is unknown or wrong.
+
+    Example:
+        >>> import sqlllm
+        >>> with sqlllm.connect() as db:
+        ...     db.execute("SELECT ai.classify('My invoice is wrong', ['billing', 'bug'])").fetchall()
+        [('billing',)]
+    """
+    given = {"model": model, "embed_model": embed_model, "models": models, "on_error": on_error}
+    loaded = Settings.load(**given, **settings)
+    con = duckdb.connect(database, read_only=read_only, config=dict(config or {}))
+    try:
+        installation = _install(con, loaded)
+    except BaseException:
+        con.close()
+        raise
+    return Connection(con, installation, rewrite=rewrite)
+
+
+class Connection:
+    """DuckDB's connection, with statements rewritten on the way in and errors on the way out.
+
+    `sql`, `execute`, `executemany` and `query` rewrite; `fetch*` and everything else is passed
+    through. `sql` returns DuckDB's own lazy relation: what fails while that is fetched arrives as
+    `duckdb.InvalidInputException` with the original's text. `execute` raises the original.
+    """
+
+    def __init__(self, con: DuckDB, installation: _Installation, *, rewrite: bool = True) -> None:
+        self._con = con
+        self._installation = installation
+        self._rewrite = rewrite
+        self._arguments = {d.name: d.arguments for d in definitions() if d.arguments}
+
+    def sql(self, query: str, **options: Any) -> Any:
+        """As `duckdb.DuckDBPyConnection.sql`."""
+        return self._guard(self._con.sql, self._planned(query), **options)
+
+    query = sql
+
+    def execute(self, query: Any, parameters: object = None) -> Self:
+        """As `duckdb.DuckDBPyConnection.execute`."""
+        self._guard(self._con.execute, self._planned(query), parameters)
+        return self
+
+    def executemany(self, query: str, parameters: object = None) -> Self:
+        """As `duckdb.DuckDBPyConnection.executemany`."""
+        self._guard(self._con.executemany, self._planned(query), parameters)
+        return self
+
+    def cursor(self) -> Connection:
+        """Another connection to the same database, for another thread."""
+        return Connection(self._con.cursor(), self._installation, rewrite=self._rewrite)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._con.close()
+
+    def __getattr__(self, name: str) -> Any:
+        member = getattr(self._con, name)
+        if not callable(member):
+            return member
+        return lambda *args, **options: self._guard(member, *args, **options)
+
+    def _planned(self, query: Any) -> Any:
+        if not (self._rewrite and isinstance(query, str)):
+            return query
+        return rewrite_sql(query, self._arguments)
+
+    def _guard(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        try:
+            return call(*args, **options)
+        except duckdb.Error as error:
+            original = self._installation.original(error)
+            if original is None:
+                raise
+            raise original from error
+
+
+def _install(con: DuckDB, settings: Settings) -> _Installation:
+    with _INSTALLING:
+        existing = _existing(con)
+        if existing is not None:
+            merged = settings.merged(
+                {"models": {**existing.runtime.settings.models, **settings.models}}, source=""
+            )
+            existing.runtime = existing.runtime.with_settings(merged)
+            _temp_macros(con)
+            return existing
+        _refuse_taken(con)
+        installation = _Installation(Runtime(settings))
+        _register(con, installation)
+        token = uuid.uuid4().hex
+        _INSTALLATIONS[token] = installation
+        con.execute("ATTACH ':memory:' AS ai")
+        con.execute(f"CREATE MACRO ai.__installation() AS '{token}'")
+        for definition in definitions():
+            con.execute(definition.text)
+        _temp_macros(con)
+        atexit.register(_close, weakref.ref(con))
+        return installation
+
+
+def _existing(con: DuckDB) -> _Installation | None:
+    try:
+        row = con.execute("SELECT ai.__installation()").fetchone()
+    except duckdb.Error:
+        return None
+    return _INSTALLATIONS.get(row[0]) if row else None
+
+
+def _refuse_taken(con: DuckDB) -> None:
+    catalogs = con.execute("SELECT 1 FROM duckdb_databases() WHERE database_name = 'ai'").fetchall()
+    if catalogs:
+        msg = "the database already has a catalog named 'ai'"
+        raise CatalogTaken(msg, hint="attach that file under another name: ATTACH 'ai.duckdb' AS x")
+    schemas = con.execute(
+        "SELECT database_name FROM duckdb_schemas() "
+        "WHERE schema_name = 'ai' AND database_name = current_database()"
+    ).fetchall()
+    if schemas:
+        msg = f"the database {schemas[0][0]!r} already has a schema named 'ai'"
+        raise CatalogTaken(msg, hint="move its tables to a schema of another name")
+
+
+def _register(con: DuckDB, installation: _Installation) -> None:
+    for fn in FUNCTIONS:
+        udf = vectorised(fn, lambda: installation.runtime, installation.raised.append)
+        installation.functions.append(udf)
+        con.create_function(
+            fn.udf,
+            udf,
+            ["VARCHAR", "VARCHAR", "UBIGINT"],  # type: ignore[list-item]
+            fn.returns,  # type: ignore[arg-type]
+            type="arrow",  # type: ignore[arg-type]
+            null_handling="special",  # type: ignore[arg-type]
+        )
+    for name, (returns, rows) in _VIEWS.items():
+        view = _view(rows, installation)
+        installation.functions.append(view)
+        con.create_function(
+            f"__ai_{name}",
+            view,
+            [],
+            f"STRUCT({returns})[]",  # type: ignore[arg-type]
+            side_effects=True,  # asked anew in every query, also in a prepared one
+        )
+
+
+def _view(
+    rows: Callable[[Runtime], list[dict[str, Any]]], installation: _Installation
+) -> Callable[[], list[dict[str, Any]]]:
+    return lambda: rows(installation.runtime)
+
+
+def _models(runtime: Runtime) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "uri": uri,
+            "can": list(cls.can_do()),
+            "about": cls.about,
+        }
+        for name, cls, uri in runtime.registry
+    ]
+
+
+def _functions(_: Runtime) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": f"ai.{d.name}",
+            "signature": d.signature,
+            "returns": d.returns,
+            "about": d.about,
+            "example": d.example,
+        }
+        for d in definitions()
+    ]
+
+
+_VIEWS: Mapping[str, tuple[str, Callable[[Runtime], list[dict[str, Any]]]]] = {
+    "models": ("name VARCHAR, uri VARCHAR, can VARCHAR[], about VARCHAR", _models),
+    "functions": (
+        "name VARCHAR, signature VARCHAR, returns VARCHAR, about VARCHAR, example VARCHAR",
+        _functions,
+    ),
+    "usage": (
+        '"query_id" BIGINT, "function" VARCHAR, model VARCHAR, "rows" BIGINT, '
+        "distinct_inputs BIGINT, cached BIGINT, sent BIGINT, prompt_tokens BIGINT, "
+        "completion_tokens BIGINT, seconds DOUBLE, errors BIGINT",
+        lambda runtime: [asdict(row) for row in runtime.ledger.usage()],
+    ),
+    "errors": (
+        'query_id BIGINT, "function" VARCHAR, model VARCHAR, "input" VARCHAR, message VARCHAR',
+        lambda runtime: [asdict(row) for row in runtime.ledger.failures()],
+    ),
+}
+
+
+def _temp_macros(con: DuckDB) -> None:
+    """The spelling `ai_x(...)`, for this connection alone: TEMP macros are not shared."""
+    for d in definitions():
+        if d.arguments:
+            text = d.text.replace(
+                f"CREATE OR REPLACE MACRO ai.{d.name}(",
+                f"CREATE OR REPLACE TEMP MACRO ai_{d.name}(",
+            )
+            con.execute(text)
+
+
+def _close(con: weakref.ref[DuckDB]) -> None:
+    """At exit: DuckDB 2.0 prints a list of leaks if a connection with UDFs is left open."""
+    alive = con()
+    if alive is not None:
+        alive.close()

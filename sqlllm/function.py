@@ -1,0 +1,134 @@
+"""The declaration of a UDF: its name, what it returns, and how a call reaches the runtime."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sqlllm.errors import CallError
+from sqlllm.runtime.runtime import Caller, Runtime
+from sqlllm.settings import check_on_error
+from sqlllm.task import Task
+
+Body = Callable[["Call", pa.Array], pa.Array]
+"""Column of text in, column of the declared type out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A UDF as DuckDB registers it: `__ai_<name>(text, options, query_id)`."""
+
+    name: str
+    returns: str
+    body: Body
+
+    @property
+    def udf(self) -> str:
+        """The name in `system.main`, which the macros in sql/ call."""
+        return f"__ai_{self.name}"
+
+
+def function(*, returns: str) -> Callable[[Body], Function]:
+    """Declare a UDF that returns the DuckDB type `returns`."""
+    return lambda body: Function(body.__name__, returns, body)
+
+
+class Call:
+    """One call of a function: its options, and the way to the runtime.
+
+    Args:
+        runtime: Where tasks run.
+        function: The function's name.
+        options: What the macro packed: instruction and common options by name, NULL as None.
+        query_id: DuckDB's number of the query.
+    """
+
+    def __init__(
+        self, runtime: Runtime, function: str, options: Mapping[str, Any], query_id: int
+    ) -> None:
+        self.runtime = runtime
+        self.options = options
+        on_error = options.get("on_error")
+        if on_error is not None:
+            check_on_error(on_error)
+        self.caller = Caller(function, query_id, self.text("model") or None, on_error)
+
+    def text(self, name: str) -> str:
+        """An option that is text; '' when it is NULL."""
+        value = self.options.get(name)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            msg = f"{name} must be text, not {value!r}"
+            raise CallError(msg)
+        return value
+
+    def task(self, **parts: Any) -> Task:
+        """A task with the common options of this call."""
+        option = self.options.get
+        return Task(
+            **parts,
+            temperature=float(option("temperature") or 0),
+            max_tokens=option("max_tokens"),
+            seed=int(option("seed") or 0),
+            truncate=bool(option("truncate")),
+        )
+
+    def run(self, task: Task, text: pa.Array) -> pa.DictionaryArray:
+        """`Runtime.run` on behalf of this call."""
+        return self.runtime.run(task, text, self.caller)
+
+
+def scatter(answers: pa.DictionaryArray, distinct: pa.Array) -> pa.Array:
+    """`distinct`, computed from `answers.dictionary`, for every row."""
+    return distinct.take(answers.indices)
+
+
+def vectorised(
+    fn: Function, runtime: Callable[[], Runtime], report: Callable[[BaseException], None]
+) -> Callable[..., pa.Array]:
+    """The function that DuckDB calls with Arrow columns.
+
+    Args:
+        fn: The declaration.
+        runtime: Gives the runtime of the moment.
+        report: Told of every exception, since DuckDB keeps its text only.
+    """
+
+    def udf(text: Any, options: Any, query_id: Any) -> pa.Array:
+        try:
+            body = partial(_call, fn, runtime(), int(query_id[0].as_py()) if len(query_id) else 0)
+            return _by_options(body, _one(text), _one(options))
+        except BaseException as error:
+            report(error)
+            raise
+
+    return udf
+
+
+def _call(fn: Function, runtime: Runtime, query_id: int, options: str, text: pa.Array) -> pa.Array:
+    return fn.body(Call(runtime, fn.name, json.loads(options), query_id), text)
+
+
+def _by_options(body: Callable[[str, pa.Array], pa.Array], text: pa.Array, options: Any) -> Any:
+    """One call per distinct options: one as a rule, more when they come from columns."""
+    groups = options.dictionary_encode()
+    if len(groups.dictionary) == 1:
+        return body(groups.dictionary[0].as_py(), text)
+    parts, places = [], []
+    for i, value in enumerate(groups.dictionary):
+        rows = pc.indices_nonzero(pc.equal(groups.indices, i))
+        parts.append(body(value.as_py(), text.take(rows)))
+        places.append(rows)
+    order = pc.sort_indices(pa.concat_arrays(places)) if places else pa.array([], pa.uint64())
+    return pa.concat_arrays(parts).take(order) if parts else pa.nulls(0)
+
+
+def _one(column: Any) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

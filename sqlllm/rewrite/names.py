@@ -1,0 +1,77 @@
+"""`ai_x(...)` becomes `ai.x(...)`; unknown functions and arguments are refused with a hint.
+
+DuckDB's own message for a wrong argument of a macro doesn't name the argument. The rule works on
+tokens and replaces one character, so that positions in DuckDB's messages stay those of the
+user's text, and statements that sqlglot can't parse pass through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlllm.errors import UnknownArgument, UnknownFunction, did_you_mean
+
+
+def names(sql: str, functions: Mapping[str, Sequence[str]]) -> str:
+    """Apply the rule.
+
+    Example:
+        >>> names("SELECT ai_embed(x) FROM ai_embed_log", {"embed": ("text",)})
+        'SELECT ai.embed(x) FROM ai_embed_log'
+    """
+    if "ai_" not in sql.lower() and "ai." not in sql.lower():
+        return sql
+    from sqlglot.errors import SqlglotError
+
+    try:
+        tokens = _tokens(sql)
+    except SqlglotError:
+        return sql  # DuckDB says what is wrong with it
+    text = list(sql)
+    for i, token in enumerate(tokens):
+        word = sql[token.start : token.end + 1].lower()
+        if word.startswith("ai_") and word[3:] in functions and _type(tokens, i + 1) == "L_PAREN":
+            if i and _type(tokens, i - 1) == "DOT":
+                continue
+            text[token.start + 2] = "."
+            _check_arguments(word[3:], functions[word[3:]], tokens, i + 1, sql)
+        elif word == "ai" and _type(tokens, i + 1) == "DOT" and _type(tokens, i + 3) == "L_PAREN":
+            if i and _type(tokens, i - 1) in ("DOT", "MACRO", "FUNCTION"):
+                continue
+            name = sql[tokens[i + 2].start : tokens[i + 2].end + 1].lower()
+            if name not in functions:
+                msg = f"there is no function ai.{name}"
+                raise UnknownFunction(msg, hint=did_you_mean(name, functions))
+            _check_arguments(name, functions[name], tokens, i + 3, sql)
+    return "".join(text)
+
+
+def _tokens(sql: str) -> Sequence[object]:
+    import sqlglot
+
+    return sqlglot.tokenize(sql, dialect="duckdb")
+
+
+def _type(tokens: Sequence[object], i: int) -> str:
+    return str(tokens[i].token_type.name) if 0 <= i < len(tokens) else ""  # type: ignore[attr-defined]
+
+
+def _check_arguments(
+    name: str, known: Sequence[str], tokens: Sequence[object], start: int, sql: str
+) -> None:
+    """Refuse `wrong := ...` directly inside the parentheses that open at `start`."""
+    depth = 0
+    for i in range(start, len(tokens)):
+        kind = _type(tokens, i)
+        if kind in ("L_PAREN", "L_BRACKET", "L_BRACE"):
+            depth += 1
+        elif kind in ("R_PAREN", "R_BRACKET", "R_BRACE"):
+            depth -= 1
+            if depth == 0:
+                return
+        elif depth == 1 and kind == "COLON_EQ":
+            before = tokens[i - 1]
+            word = sql[before.start : before.end + 1].lower()  # type: ignore[attr-defined]
+            if word not in known:
+                msg = f"ai.{name} has no argument {word!r}"
+                raise UnknownArgument(msg, hint=did_you_mean(word, known))

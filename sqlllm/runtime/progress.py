@@ -1,0 +1,74 @@
+"""A progress bar on a terminal, silence elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import rich.progress
+
+
+class Progress(Protocol):
+    """Shows how far a call to a model is."""
+
+    def bar(self, name: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        """A bar of `total` inputs; the context gives a function that moves it on."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    @contextmanager
+    def bar(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar that nobody sees."""
+        yield lambda _: None
+
+
+class RichProgress:
+    """Bars on standard error, one per function and model, removed when done."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._live: rich.progress.Progress | None = None
+        self._open = 0
+
+    @contextmanager
+    def bar(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar on the shared display, which lives while any bar does."""
+        with self._lock:
+            live = self._live = self._live or _display()
+            self._open += 1
+            live.start()
+            task = live.add_task(name, total=total)
+        try:
+            yield lambda count: live.advance(task, count)
+        finally:
+            with self._lock:
+                self._open -= 1
+                if not self._open:
+                    live.stop()
+                    self._live = None
+
+
+def _display() -> rich.progress.Progress:
+    from rich import progress
+    from rich.console import Console
+
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("inputs"),
+        progress.TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+def progress_for(wanted: bool | None) -> Progress:
+    """A bar when wanted, or when nobody said and standard error is a terminal."""
+    show = sys.stderr.isatty() if wanted is None else wanted
+    return RichProgress() if show else Silent()

@@ -1,0 +1,196 @@
+"""A task's life: distinct -> cache -> batches -> model -> cache -> back to the rows."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sqlllm.errors import ModelError, excerpt
+from sqlllm.models.base import Batch, Model
+from sqlllm.models.registry import Registry, default_model
+from sqlllm.runtime.cache import Cache, MemoryCache
+from sqlllm.runtime.flight import Flights, Ticket
+from sqlllm.runtime.progress import Progress, progress_for
+from sqlllm.runtime.usage import Failure, Ledger, Usage
+from sqlllm.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlllm.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """On whose behalf a task runs.
+
+    Attributes:
+        function: The SQL function, for `ai.usage`.
+        query_id: DuckDB's number of the query.
+        model: The model that the call or the session named, or None.
+        on_error: The policy that the call named, or None.
+    """
+
+    function: str
+    query_id: int = 0
+    model: str | None = None
+    on_error: str | None = None
+
+
+class Runtime:
+    """Runs tasks for one installation.
+
+    Args:
+        settings: Models, defaults and sizes.
+        cache: Where answers are kept; None: in memory, `settings.cache_bytes` large.
+    """
+
+    def __init__(self, settings: Settings, *, cache: Cache | None = None) -> None:
+        self.settings = settings
+        self.registry = Registry(settings.models)
+        self.ledger = Ledger()
+        self._cache: Cache = cache or MemoryCache(settings.cache_bytes)
+        self._flights = Flights()
+        self._progress: Progress = progress_for(settings.progress)
+
+    def model_for(self, task: Task, name: str | None) -> Model:
+        """The model that answers a task: named by the call, by the settings, or the built-in."""
+        settings = self.settings
+        configured = settings.embed_model if task.kind == "embed" else settings.model
+        return self.registry.get(name or configured or default_model(task.kind, task.yes_no))
+
+    def run(self, task: Task, inputs: pa.Array, caller: Caller) -> pa.DictionaryArray:
+        """The answer to `task` for each input.
+
+        Args:
+            task: What is asked.
+            inputs: Strings; NULL gives NULL and is never sent.
+            caller: On whose behalf.
+
+        Returns:
+            One answer per distinct input, and which row has which: string (complete, extract)
+            or list<float> (choose: one probability per label; embed: the vector). NULL where
+            the input is NULL, or failed under `on_error = 'null'`.
+
+        Raises:
+            ModelError: An input has no answer and `on_error` is `fail`.
+        """
+        started = time.perf_counter()
+        model = self.model_for(task, caller.model)
+        distinct = inputs.dictionary_encode()
+        texts = distinct.dictionary.to_pylist()
+        keys = _keys(model, task, texts)
+        answers = self._cache.get_many(keys)
+        missing = [row for row, answer in enumerate(answers) if answer is None]
+        usage = Usage(caller.query_id, caller.function, model.name)
+        usage.rows, usage.distinct_inputs = len(inputs), len(texts)
+        try:
+            if missing:
+                self._answer(model, task, keys, texts, missing, answers, caller, usage)
+        finally:
+            usage.cached = len(texts) - len(missing)
+            usage.seconds = time.perf_counter() - started
+            self.ledger.add(usage)
+        return pa.DictionaryArray.from_arrays(distinct.indices, _column(task, answers))
+
+    def _answer(
+        self,
+        model: Model,
+        task: Task,
+        keys: list[bytes],
+        texts: list[str],
+        missing: list[int],
+        answers: list[bytes | None],
+        caller: Caller,
+        usage: Usage,
+    ) -> None:
+        """Fill in the missing answers from the model, together with other threads' inputs."""
+        lane = hashlib.blake2b(model.fingerprint.encode() + task.key, digest_size=16).digest()
+        tickets = self._flights.fly(
+            lane,
+            [(keys[row], texts[row]) for row in missing],
+            lambda waiting: self._compute(model, task, waiting, caller, usage),
+        )
+        strict = (caller.on_error or self.settings.on_error) == "fail"
+        for row, ticket in zip(missing, tickets, strict=True):
+            answers[row] = ticket.answer
+            if ticket.error is not None:
+                usage.errors += 1
+                if strict:
+                    raise ticket.error
+                message = str(ticket.error).partition("\n")[0]
+                self.ledger.fail(
+                    Failure(
+                        caller.query_id,
+                        caller.function,
+                        model.name,
+                        excerpt(ticket.text),
+                        message,
+                    )
+                )
+
+    def _compute(
+        self, model: Model, task: Task, waiting: list[Ticket], caller: Caller, usage: Usage
+    ) -> None:
+        """Send inputs to the model; keep each answer as its batch lands."""
+        with self._progress.bar(f"{caller.function} · {model.name}", len(waiting)) as advance:
+            for batch in model.answer(task, [ticket.text for ticket in waiting]):
+                encoded = _encode(task, batch)
+                self._cache.put_many(
+                    (waiting[row].key, answer)
+                    for row, answer in zip(batch.rows, encoded, strict=True)
+                )
+                for row, answer in zip(batch.rows, encoded, strict=True):
+                    waiting[row].answer, waiting[row].done = answer, True
+                for row, error in batch.errors.items():
+                    waiting[row].error, waiting[row].done = error, True
+                usage.sent += len(batch.rows) + len(batch.errors)
+                usage.prompt_tokens += batch.prompt_tokens
+                usage.completion_tokens += batch.completion_tokens
+                advance(len(batch.rows) + len(batch.errors))
+        if not all(ticket.done for ticket in waiting):
+            lost = sum(not ticket.done for ticket in waiting)
+            msg = f"model {model.name!r} left {lost} of {len(waiting)} inputs without an answer"
+            raise ModelError(msg)
+
+    def with_settings(self, settings: Settings) -> Runtime:
+        """A runtime with other settings on the same cache and ledger."""
+        runtime = Runtime(replace(settings), cache=self._cache)
+        runtime.ledger = self.ledger
+        return runtime
+
+
+def _keys(model: Model, task: Task, texts: Sequence[str]) -> list[bytes]:
+    base = hashlib.blake2b(model.fingerprint.encode() + b"\0" + task.key, digest_size=16)
+    keys = []
+    for text in texts:
+        key = base.copy()
+        key.update(text.encode())
+        keys.append(key.digest())
+    return keys
+
+
+def _encode(task: Task, batch: Batch) -> list[bytes]:
+    """Answers as bytes: UTF-8 text, or little-endian float32."""
+    if task.kind in ("complete", "extract"):
+        return [str(answer).encode() for answer in batch.answers]
+    return [row.tobytes() for row in np.asarray(batch.answers, dtype="<f4")]
+
+
+def _column(task: Task, answers: list[bytes | None]) -> pa.Array:
+    """Encoded answers as an Arrow column."""
+    raw = pa.array(answers, pa.binary())
+    if task.kind in ("complete", "extract"):
+        return raw.cast(pa.string())
+    sizes = pc.divide(pc.fill_null(pc.binary_length(raw), 0), 4)
+    ends = np.concatenate([[0], np.cumsum(sizes.to_numpy(zero_copy_only=False))])
+    values = np.frombuffer(b"".join(a for a in answers if a is not None), dtype="<f4")
+    mask = raw.is_null() if raw.null_count else None
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values), mask=mask)
+
+

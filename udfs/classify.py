@@ -1,0 +1,46 @@
+"""`__ai_classify`: one label of the set."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from sqlllm.function import Call, function, scatter
+from sqlllm.task import Task, parse_labels
+
+
+@function(returns="VARCHAR")
+def classify(call: Call, text: pa.Array) -> pa.Array:
+    """The most probable label; the first of them in a tie."""
+    task = choose(call)
+    answers = call.run(task, text)
+    table = probabilities(answers.dictionary, len(task.labels))
+    best = pa.array(table.argmax(axis=1), mask=null_mask(answers.dictionary))
+    return scatter(answers, pa.array(task.labels, pa.string()).take(best))
+
+
+def choose(call: Call) -> Task:
+    """The task behind `ai.classify` and `ai.classify_scores`."""
+    labels, descriptions = parse_labels(call.options.get("labels"))
+    examples = tuple((e["text"], e["label"]) for e in call.options.get("examples") or ())
+    return call.task(
+        kind="choose",
+        labels=labels,
+        descriptions=descriptions,
+        examples=examples,
+        instruction=call.text("instruction"),
+    )
+
+
+def probabilities(
+    column: pa.ListArray, labels: int
+) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """Shape (rows, labels); zeros where the column is NULL."""
+    table = np.zeros((len(column), labels), dtype=np.float32)
+    table[~null_mask(column)] = column.flatten().to_numpy().reshape(-1, labels)
+    return table
+
+
+def null_mask(column: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """True where the column is NULL."""
+    return column.is_null().to_numpy(zero_copy_only=False)

@@ -1,0 +1,15 @@
+"""`__ai_filter`: yes or no."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sqlllm.function import Call, function
+from sqlllm.udfs.score import p_yes
+
+
+@function(returns="BOOLEAN")
+def filter(call: Call, text: pa.Array) -> pa.Array:
+    """Whether yes is more probable than no."""
+    return pc.greater(p_yes(call, text), 0.5)
