@@ -1,0 +1,72 @@
+"""The command `sqlllm`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from sqlllm.errors import SqlllmError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status is 0, or 1 after an error, or 2 for a wrong call."""
+    parser = argparse.ArgumentParser(prog="sqlllm", description="LLM functions inside DuckDB SQL")
+    commands = parser.add_subparsers(dest="command", required=True)
+    pull = commands.add_parser("pull", help="fetch a model into the cache folder")
+    pull.add_argument("model", help="smollm2 or minilm")
+    commands.add_parser("models", help="list the models that SQL can name")
+    commands.add_parser("functions", help="list the functions")
+    sql = commands.add_parser("sql", help="run statements and print the last result")
+    sql.add_argument("query", help="SQL, or - to read it from standard input")
+    sql.add_argument("-d", "--database", default=":memory:", help="a DuckDB file")
+    given = parser.parse_args(argv)
+    try:
+        if given.command == "pull":
+            from sqlllm.models.pull import pull as fetch
+
+            fetch(given.model, lambda line: print(line, file=sys.stderr))
+        elif given.command == "models":
+            _print(":memory:", 'SELECT name, uri, array_to_string(can, \', \') AS can, about FROM ai.models')
+        elif given.command == "functions":
+            _print(":memory:", "SELECT signature, returns FROM ai.functions")
+        else:
+            query = sys.stdin.read() if given.query == "-" else given.query
+            _print(given.database, query, usage=True)
+    except SqlllmError as error:
+        print(f"sqlllm: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _print(database: str, query: str, *, usage: bool = False) -> None:
+    import duckdb
+
+    from sqlllm.connection import connect
+
+    with connect(database) as db:
+        try:
+            db.execute(query)
+            names = [column[0] for column in db.description or []]
+            rows = db.fetchall()
+        except duckdb.Error as error:
+            msg = str(error)
+            raise SqlllmError(msg) from error
+        _table(names, rows)
+        if usage:
+            for line in db.execute(
+                "SELECT format('{} · {}: {} rows, {} distinct, {} cached, {} sent, {:.1f} s', "
+                '"function", model, "rows", distinct_inputs, cached, sent, seconds) FROM ai.usage'
+            ).fetchall():
+                print(line[0], file=sys.stderr)
+
+
+def _table(names: list[str], rows: list[tuple[object, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*names)
+    for row in rows:
+        table.add_row(*("NULL" if v is None else Text(str(v)) for v in row))
+    Console().print(table)
