@@ -59,7 +59,9 @@ class Task:
                 raise CallError(msg)
             for _, label in self.examples:
                 if label not in self.labels:
-                    msg = f"the example label {label!r} is not among the labels {_list(self.labels)}"
+                    msg = (
+                        f"the example label {label!r} is not among the labels {_list(self.labels)}"
+                    )
                     raise CallError(msg)
         if self.temperature < 0:
             msg = f"temperature must be 0 or more, not {self.temperature!r}"

@@ -27,7 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             fetch(given.model, lambda line: print(line, file=sys.stderr))
         elif given.command == "models":
-            _print(":memory:", 'SELECT name, uri, array_to_string(can, \', \') AS can, about FROM ai.models')
+            _print(
+                ":memory:",
+                "SELECT name, uri, array_to_string(can, ', ') AS can, about FROM ai.models",
+            )
         elif given.command == "functions":
             _print(":memory:", "SELECT signature, returns FROM ai.functions")
         else:

@@ -73,7 +73,9 @@ class CausalModel(Model):
         for rows in self._batches(prompts, room):
             with self._lock, self._torch.inference_mode():
                 written = self._decode([prompts[row] for row in rows], task, room, rows, inputs)
-            texts = [_cut(self._tokenizer.decode(w, skip_special_tokens=True), task) for w in written]
+            texts = [
+                _cut(self._tokenizer.decode(w, skip_special_tokens=True), task) for w in written
+            ]
             yield Batch(
                 rows,
                 texts,

@@ -192,5 +192,3 @@ def _column(task: Task, answers: list[bytes | None]) -> pa.Array:
     values = np.frombuffer(b"".join(a for a in answers if a is not None), dtype="<f4")
     mask = raw.is_null() if raw.null_count else None
     return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values), mask=mask)
-
-

@@ -1,0 +1,24 @@
+# Each target sets up .venv by itself; `make demo` is the first thing to try.
+PY := .venv/bin/python
+
+.PHONY: demo test lint types
+
+.venv/.ready: pyproject.toml constraints.txt
+	python3 -m venv .venv
+	$(PY) -m pip install --quiet --constraint constraints.txt torch
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: .venv/.ready
+	$(PY) -m sqlllm pull smollm2
+	$(PY) examples/quickstart.py
+
+test: .venv/.ready
+	$(PY) -m pytest
+
+lint: .venv/.ready
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types: .venv/.ready
+	$(PY) -m mypy
