@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import sqlllm
+
+
+def answer(task: sqlllm.Task, text: str) -> Any:
+    """Deterministic answers: upper case, the label that the text names, its length as a vector."""
+    if task.kind == "complete":
+        return text.upper()
+    if task.kind == "embed":
+        return [float(len(text)) + 1, 1.0, float(sum(map(ord, text)) % 7)]
+    if task.yes_no:
+        return "good" in text
+    return next((label for label in task.labels if label in text), task.labels[0])
+
+
+@pytest.fixture(autouse=True)
+def clean_environ(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SQLLLM_CONFIG", "SQLLLM_MODEL", "SQLLLM_EMBED_MODEL", "SQLLLM_ON_ERROR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def fake() -> sqlllm.FakeModel:
+    return sqlllm.FakeModel(answer)
+
+
+@pytest.fixture
+def db(fake: sqlllm.FakeModel) -> Iterator[sqlllm.Connection]:
+    with sqlllm.connect(models={"fake": fake}, model="fake", embed_model="fake") as con:
+        yield con

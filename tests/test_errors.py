@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import pytest
+
+import sqlllm
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (
+            "ai.complete('x', model := 'smolm2')",
+            sqlllm.UnknownModel,
+            "unknown model 'smolm2'\nHint: did you mean `smollm2`?",
+        ),
+        (
+            "ai.classify('x', [])",
+            sqlllm.CallError,
+            "the list of labels is empty\nHint: give at least two, such as ['billing', 'bug']",
+        ),
+        (
+            "ai.classify('x', ['a', 'b', 'a'])",
+            sqlllm.CallError,
+            "the label 'a' is given twice\nHint: remove one of them",
+        ),
+        (
+            "ai.classify('x', 7)",
+            sqlllm.CallError,
+            "labels must be a list of names or a struct of name and description, not 7\n"
+            "Hint: write ['billing', 'bug'] or {'billing': 'invoices', ...}",
+        ),
+        (
+            "ai.classify('x', ['a'], modle := 'fake')",
+            sqlllm.UnknownArgument,
+            "ai.classify has no argument 'modle'\nHint: did you mean `model`?",
+        ),
+        (
+            "ai.clasify('x', ['a'])",
+            sqlllm.UnknownFunction,
+            "there is no function ai.clasify\nHint: did you mean `classify`?",
+        ),
+        (
+            "ai.complete('x', on_error := 'ignore')",
+            sqlllm.ConfigError,
+            "on_error must be 'fail' or 'null', not 'ignore'",
+        ),
+        (
+            "ai.filter('x', '')",
+            sqlllm.CallError,
+            "the question is empty\n"
+            "Hint: write what must hold, such as 'the customer asks for a refund'",
+        ),
+        (
+            "ai.filter('x', 'good?', model := 'minilm')",
+            sqlllm.ModelCannot,
+            "model 'minilm' can't answer yes/no questions; it can: choose, embed\n"
+            "Hint: name a language model: `smollm2`",
+        ),
+        (
+            "ai.embed(repeat('word ', 300), model := 'minilm')",
+            sqlllm.InputTooLong,
+            "the text 'word word word word word word word word word word word word …' has 302 "
+            "tokens; model 'minilm' reads at most 256\n"
+            "Hint: add `truncate := true` to read only its beginning",
+        ),
+    ],
+)
+def test_messages(
+    db: sqlllm.Connection, call: str, kind: type[sqlllm.SqlllmError], message: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        db.execute(f"SELECT {call}").fetchall()
+    assert str(caught.value) == message
+
+
+def test_missing_model_names_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SQLLLM_HOME", str(tmp_path))
+    with (
+        sqlllm.connect(models={"other": "smollm2:"}) as db,
+        pytest.raises(sqlllm.ModelMissing) as caught,
+    ):
+        db.execute("SELECT ai.complete('x', model := 'other')")
+    assert str(caught.value) == (
+        "model 'smollm2' is not on this machine\nHint: run `sqlllm pull smollm2`"
+    )
+
+
+def test_catalog_taken(tmp_path: Path) -> None:
+    path = str(tmp_path / "ai.duckdb")
+    with pytest.raises(sqlllm.CatalogTaken, match="already has a catalog named 'ai'"):
+        sqlllm.connect(path)
+    con = duckdb.connect()
+    con.execute("CREATE SCHEMA ai")
+    with pytest.raises(sqlllm.CatalogTaken, match="already has a schema named 'ai'"):
+        sqlllm.install(con)
+    con.close()
+
+
+def test_unknown_setting() -> None:
+    with pytest.raises(sqlllm.ConfigError, match="did you mean `model`"):
+        sqlllm.connect(modell="x")
+
+
+def test_a_failed_row_stops_the_query_or_is_null_and_never_cached() -> None:
+    broken = {"b"}
+
+    def fn(task: sqlllm.Task, text: str) -> str:
+        if text in broken:
+            msg = f"no answer for {text!r}"
+            raise sqlllm.ModelError(msg)
+        return text.upper()
+
+    fake = sqlllm.FakeModel(fn)
+    with sqlllm.connect(models={"fake": fake}, model="fake") as db:
+        query = "SELECT ai.complete(x, on_error := '{}') FROM (VALUES ('a'), ('b')) t(x)"
+        with pytest.raises(sqlllm.ModelError, match="no answer for 'b'"):
+            db.execute(query.format("fail")).fetchall()
+        assert db.execute(query.format("null")).fetchall() == [("A",), (None,)]
+        assert db.execute("SELECT input, message FROM ai.errors").fetchall() == [
+            ("'b'", "no answer for 'b'")
+        ]
+        broken.clear()
+        assert db.execute(query.format("fail")).fetchall() == [("A",), ("B",)]
+    assert fake.inputs == ["a", "b", "b", "b"]
+
+
+def test_any_exception_comes_back_as_it_was() -> None:
+    def fn(task: sqlllm.Task, text: str) -> str:
+        raise ZeroDivisionError(text)
+
+    fake = sqlllm.FakeModel(fn)
+    with (
+        sqlllm.connect(models={"fake": fake}, model="fake") as db,
+        pytest.raises(ZeroDivisionError, match="q"),
+    ):
+        db.execute("SELECT ai.complete('q')").fetchall()
+
+
+def test_duckdbs_own_errors_come_through(db: sqlllm.Connection) -> None:
+    with pytest.raises(duckdb.ParserException, match="syntax error"):
+        db.execute("SELECT ai.complete('x' FROM")

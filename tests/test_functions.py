@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+import sqlllm
+from sqlllm.sql import definitions
+
+ROWS = "(VALUES ('good bug'), (NULL), ('bad'), ('good bug'), ('')) t(x)"
+
+
+@pytest.mark.parametrize(
+    ("call", "expected", "sent"),
+    [
+        ("ai.complete(x)", ["GOOD BUG", None, "BAD", "GOOD BUG", ""], 3),
+        ("ai.classify(x, ['a', 'bug'])", ["bug", None, "a", "bug", "a"], 3),
+        ("ai.classify(x, {'a': 'first', 'bug': 'second'})", ["bug", None, "a", "bug", "a"], 3),
+        ("ai.classify(x, MAP {'a': 'first', 'bug': ''})", ["bug", None, "a", "bug", "a"], 3),
+        ("ai.filter(x, 'is it good?')", [True, None, False, True, False], 3),
+        ("ai.score(x, 'is it good?')", [1.0, None, 0.0, 1.0, 0.0], 3),
+        ("ai_filter(x, 'is it good?')", [True, None, False, True, False], 3),
+        ("len(ai.embed(x))", [3, None, 3, 3, 3], 3),
+        ("round(ai.similarity(x, x), 5)", [1.0, None, 1.0, 1.0, 1.0], 3),
+        ("ai.count_tokens(x)", [2, None, 1, 2, 0], 0),
+    ],
+)
+def test_rows_and_calls(
+    db: sqlllm.Connection, fake: sqlllm.FakeModel, call: str, expected: list[object], sent: int
+) -> None:
+    rows = db.execute(f"SELECT {call} FROM {ROWS}").fetchall()
+    assert [row[0] for row in rows] == expected
+    assert len(fake.inputs) == sent
+
+
+def test_scores_are_sorted_and_sum_to_one(db: sqlllm.Connection) -> None:
+    (scores,) = db.execute("SELECT ai.classify_scores('bug', ['a', 'bug', 'c'])").fetchone()
+    assert scores[0] == {"label": "bug", "score": 1.0}
+    assert [score["label"] for score in scores] == ["bug", "a", "c"]
+    assert sum(score["score"] for score in scores) == pytest.approx(1)
+    assert db.execute("SELECT ai.classify_scores(NULL, ['a', 'b'])").fetchone() == (None,)
+
+
+def test_options_from_a_column(db: sqlllm.Connection, fake: sqlllm.FakeModel) -> None:
+    rows = db.execute(
+        "SELECT ai.classify(x, labels) FROM "
+        "(VALUES ('q', ['q', 'r']), ('q', ['s', 't']), ('r', ['q', 'r'])) t(x, labels)"
+    ).fetchall()
+    assert rows == [("q",), ("s",), ("r",)]
+    assert len(fake.inputs) == 3
+
+
+def test_distinct_inputs_reach_the_model_once(
+    db: sqlllm.Connection, fake: sqlllm.FakeModel
+) -> None:
+    query = "SELECT sum(ai.embed('text ' || (i % 500))[1]) FROM range(100000) t(i)"
+    first = db.execute(query).fetchall()
+    assert len(fake.inputs) == len(set(fake.inputs)) == 500
+    assert db.execute(query).fetchall() == first
+    assert len(fake.inputs) == 500
+    rows, cached = db.execute(
+        "SELECT sum(rows), sum(cached) FROM ai.usage GROUP BY query_id ORDER BY query_id DESC LIMIT 1"
+    ).fetchone()
+    assert rows == 100_000
+    assert cached >= 500
+
+
+def test_threads_share_the_work(db: sqlllm.Connection, fake: sqlllm.FakeModel) -> None:
+    results = []
+
+    def work(cursor: sqlllm.Connection) -> None:
+        query = "SELECT count(ai.complete('t' || (i % 300))) FROM range(30000) t(i)"
+        results.append(cursor.execute(query).fetchone())
+
+    threads = [threading.Thread(target=work, args=(db.cursor(),)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [(30000,)] * 4
+    assert sorted(fake.inputs) == sorted({f"t{i}" for i in range(300)})
+
+
+def test_prepared_views_and_session_default(fake: sqlllm.FakeModel) -> None:
+    with sqlllm.connect(models={"fake": fake}) as db:
+        db.execute("SET VARIABLE ai_model = 'fake'")
+        assert db.execute("SELECT ai.complete($1)", ["a"]).fetchall() == [("A",)]
+        db.execute("CREATE VIEW v AS SELECT ai_complete(x) AS y FROM (VALUES ('b')) t(x)")
+        assert db.execute("FROM v").fetchall() == [("B",)]
+
+
+def test_every_example_of_the_sql_files_runs(db: sqlllm.Connection) -> None:
+    for definition in definitions():
+        db.execute(definition.example).fetchall()
+    listed = {row[0] for row in db.execute("SELECT name FROM ai.functions").fetchall()}
+    assert listed == {f"ai.{definition.name}" for definition in definitions()}

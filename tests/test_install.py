@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+
+import sqlllm
+
+
+def test_install_on_any_connection(fake: sqlllm.FakeModel, tmp_path: Path) -> None:
+    path = str(tmp_path / "w.duckdb")
+    con = duckdb.connect(path)
+    sqlllm.install(con, models={"fake": fake}, model="fake")
+    assert con.sql("SELECT ai.complete('a'), ai_complete('b')").fetchall() == [("A", "B")]
+    con.execute("CREATE VIEW v AS SELECT ai.complete('c') AS x")
+    assert con.cursor().execute("FROM v").fetchall() == [("C",)]
+    con.close()
+    plain = duckdb.connect(path)  # nothing but the view was written
+    assert plain.execute(
+        "SELECT count(*) FROM duckdb_functions() WHERE database_name = 'w'"
+    ).fetchone() == (0,)
+    plain.close()
+    with sqlllm.connect(path, models={"fake": fake}, model="fake") as db:
+        assert db.execute("FROM v").fetchall() == [("C",)]
+
+
+def test_installing_again_and_outliving_the_first_connection(
+    fake: sqlllm.FakeModel, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "w.duckdb")
+    first = sqlllm.connect(path, models={"fake": fake}, model="fake")
+    second = sqlllm.connect(path, model="fake")
+    assert second.execute("SELECT ai.complete('a')").fetchall() == [("A",)]
+    first.close()
+    del first
+    gc.collect()
+    assert second.execute("SELECT ai.complete('a'), ai.complete('b')").fetchall() == [("A", "B")]
+    assert fake.inputs == ["a", "b"]
+    second.close()
+
+
+def test_import_is_light_and_exit_is_quiet() -> None:
+    code = (
+        "import sys, sqlllm; assert not {'torch', 'transformers'} & set(sys.modules);"
+        "db = sqlllm.connect(); db.execute('FROM ai.usage'); assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
+def test_public_names() -> None:
+    assert sorted(sqlllm.__all__) == sqlllm.__all__
+    for name in sqlllm.__all__:
+        assert getattr(sqlllm, name).__doc__, name
