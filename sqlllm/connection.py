@@ -129,8 +129,8 @@ def connect(
     Example:
         >>> import sqlllm
         >>> with sqlllm.connect() as db:
-        ...     db.execute("SELECT ai.classify('My invoice is wrong', ['billing', 'bug'])").fetchall()
-        [('billing',)]
+        ...     db.execute("SELECT ai.classify('Wrong invoice', ['billing', 'bug'])").fetchone()
+        ('billing',)
     """
     given = {"model": model, "embed_model": embed_model, "models": models, "on_error": on_error}
     loaded = Settings.load(**given, **settings)
@@ -255,17 +255,17 @@ def _refuse_taken(con: DuckDB) -> None:
         raise CatalogTaken(msg, hint="move its tables to a schema of another name")
 
 
-def _register(con: DuckDB, installation: _Installation) -> None:
+def _register(con: Any, installation: _Installation) -> None:
     for fn in FUNCTIONS:
         udf = vectorised(fn, lambda: installation.runtime, installation.raised.append)
         installation.functions.append(udf)
         con.create_function(
             fn.udf,
             udf,
-            ["VARCHAR", "VARCHAR", "UBIGINT"],  # type: ignore[list-item]
-            fn.returns,  # type: ignore[arg-type]
-            type="arrow",  # type: ignore[arg-type]
-            null_handling="special",  # type: ignore[arg-type]
+            ["VARCHAR", "VARCHAR", "UBIGINT"],
+            fn.returns,
+            type="arrow",
+            null_handling="special",
         )
     for name, (returns, rows) in _VIEWS.items():
         view = _view(rows, installation)
@@ -274,7 +274,7 @@ def _register(con: DuckDB, installation: _Installation) -> None:
             f"__ai_{name}",
             view,
             [],
-            f"STRUCT({returns})[]",  # type: ignore[arg-type]
+            f"STRUCT({returns})[]",
             side_effects=True,  # asked anew in every query, also in a prepared one
         )
 

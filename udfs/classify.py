@@ -43,4 +43,7 @@ def probabilities(
 
 def null_mask(column: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """True where the column is NULL."""
-    return column.is_null().to_numpy(zero_copy_only=False)
+    mask: np.ndarray[tuple[int], np.dtype[np.bool_]] = column.is_null().to_numpy(
+        zero_copy_only=False
+    )
+    return mask

@@ -8,6 +8,7 @@ user's text, and statements that sqlglot can't parse pass through.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlllm.errors import UnknownArgument, UnknownFunction, did_you_mean
 
@@ -46,18 +47,18 @@ def names(sql: str, functions: Mapping[str, Sequence[str]]) -> str:
     return "".join(text)
 
 
-def _tokens(sql: str) -> Sequence[object]:
+def _tokens(sql: str) -> Sequence[Any]:
     import sqlglot
 
     return sqlglot.tokenize(sql, dialect="duckdb")
 
 
-def _type(tokens: Sequence[object], i: int) -> str:
-    return str(tokens[i].token_type.name) if 0 <= i < len(tokens) else ""  # type: ignore[attr-defined]
+def _type(tokens: Sequence[Any], i: int) -> str:
+    return str(tokens[i].token_type.name) if 0 <= i < len(tokens) else ""
 
 
 def _check_arguments(
-    name: str, known: Sequence[str], tokens: Sequence[object], start: int, sql: str
+    name: str, known: Sequence[str], tokens: Sequence[Any], start: int, sql: str
 ) -> None:
     """Refuse `wrong := ...` directly inside the parentheses that open at `start`."""
     depth = 0
@@ -71,7 +72,7 @@ def _check_arguments(
                 return
         elif depth == 1 and kind == "COLON_EQ":
             before = tokens[i - 1]
-            word = sql[before.start : before.end + 1].lower()  # type: ignore[attr-defined]
+            word = sql[before.start : before.end + 1].lower()
             if word not in known:
                 msg = f"ai.{name} has no argument {word!r}"
                 raise UnknownArgument(msg, hint=did_you_mean(word, known))
