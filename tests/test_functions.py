@@ -59,7 +59,8 @@ def test_distinct_inputs_reach_the_model_once(
     assert db.execute(query).fetchall() == first
     assert len(fake.inputs) == 500
     rows, cached = db.execute(
-        "SELECT sum(rows), sum(cached) FROM ai.usage GROUP BY query_id ORDER BY query_id DESC LIMIT 1"
+        "SELECT sum(rows), sum(cached) FROM ai.usage "
+        "GROUP BY query_id ORDER BY query_id DESC LIMIT 1"
     ).fetchone()
     assert rows == 100_000
     assert cached >= 500
