@@ -19,12 +19,17 @@ def main() -> None:
                 SELECT id, left(body, 40) AS body,
                     ai.score(body, 'Is the customer angry?') AS angry,
                     ai.complete('Answer in one sentence: ' || body, max_tokens := 24) AS reply
-                FROM answered WHERE length(body) BETWEEN 20 AND 120 ORDER BY id LIMIT 3""")
-            for row in db.fetchall():
-                print(row)
+                FROM (SELECT DISTINCT ON (body) * FROM answered
+                      WHERE length(body) BETWEEN 20 AND 120 ORDER BY id LIMIT 3)""")
+            for number, body, angry, reply in db.fetchall():
+                print(f"{number}: {body!r} angry {angry:.2f}\n   {reply!r}")
         except sqlllm.ModelMissing as error:
             print(error)
-        db.sql("SELECT * EXCLUDE (query_id) FROM ai.usage").show()
+        for line in db.execute("""
+            SELECT format('{} with {}: {} rows, {} distinct, {} sent, {:.1f} s',
+                "function", model, "rows", distinct_inputs, sent, seconds) FROM ai.usage
+        """).fetchall():
+            print(line[0])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import sqlllm
-from sqlllm.models.causal import CausalModel
+from sqlllm.models.causal import CausalModel, _question
 from sqlllm.models.pull import smollm2_folder
 
 ROOT = Path(__file__).parent.parent
@@ -119,16 +119,19 @@ def test_greedy_text_equals_transformers_generate(tiny: Path) -> None:
         assert answers[row] == expected
 
 
-def test_label_scores_equal_full_prompt_log_probabilities(tiny: Path) -> None:
+@pytest.mark.parametrize("labels", [("yes", "no"), ("y", "n")])
+def test_label_scores_equal_full_prompt_log_probabilities(
+    tiny: Path, labels: tuple[str, str]
+) -> None:
     import torch
 
     model = CausalModel(tiny)
-    task = sqlllm.Task("choose", labels=("yes", "no"), instruction="Good?")
+    task = sqlllm.Task("choose", labels=labels, instruction="Good?")
     texts = ["x", "a longer one"]
     got = {r: a for b in model.choose(task, texts) for r, a in zip(b.rows, b.answers, strict=True)}
     for row, text in enumerate(texts):
         scores = []
-        prompt = model._encode(f"Answer yes or no. Good?\n\nText: {text}\n\n")
+        prompt = model._encode(f"{_question(task)}{text}\n\n")
         for label in task.labels:
             ids = model._encode(label)
             logits = model._model(torch.tensor([prompt + ids])).logits[0].log_softmax(-1)

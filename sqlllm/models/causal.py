@@ -90,7 +90,8 @@ class CausalModel(Model):
         prompts, errors = self._prompts(task, inputs, _question(task), longest)
         if errors:
             yield Batch([], self._torch.zeros(0, len(labels)).numpy(), errors)
-        for rows in self._batches(prompts, longest, copies=len(labels)):
+        copies = 1 if longest == 1 else len(labels)
+        for rows in self._batches(prompts, longest, copies):
             with self._lock, self._torch.inference_mode():
                 scores = self._score([prompts[row] for row in rows], labels)
             yield Batch(
@@ -157,6 +158,8 @@ class CausalModel(Model):
     def _score(self, prompts: list[list[int]], labels: list[list[int]]) -> Any:
         """Mean log-probability of each label after each prompt, shape (prompts, labels)."""
         torch = self._torch
+        if all(len(label) == 1 for label in labels):
+            return self._score_tokens(prompts, [label[0] for label in labels])
         pairs = [(p, label) for p in prompts for label in labels]
         width = max(len(p) + len(label) for p, label in pairs)
         ids = torch.zeros(len(pairs), width, dtype=torch.long)
@@ -171,6 +174,16 @@ class CausalModel(Model):
             want = torch.tensor(label, device=logits.device)[:, None]
             scores.append(logits.gather(1, want).mean())
         return torch.stack(scores).view(len(prompts), len(labels))
+
+    def _score_tokens(self, prompts: list[list[int]], tokens: list[int]) -> Any:
+        """As `_score` for labels of one token: each prompt is read once."""
+        torch = self._torch
+        ids = torch.zeros(len(prompts), max(len(p) for p in prompts), dtype=torch.long)
+        for i, p in enumerate(prompts):
+            ids[i, : len(p)] = torch.tensor(p)
+        hidden = self._model.model(input_ids=ids.to(self._device), use_cache=False)[0]
+        last = hidden[torch.arange(len(prompts)), torch.tensor([len(p) - 1 for p in prompts])]
+        return self._model.lm_head(last).float().log_softmax(-1)[:, tokens]
 
     def _decode(
         self,
