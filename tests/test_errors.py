@@ -6,6 +6,7 @@ import duckdb
 import pytest
 
 import sqlllm
+from sqlllm.models import registry
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,7 @@ def test_messages(
 
 def test_missing_model_names_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SQLLLM_HOME", str(tmp_path))
+    registry._load.cache_clear()  # another test may have loaded it from the real folder
     with (
         sqlllm.connect(models={"other": "smollm2:"}) as db,
         pytest.raises(sqlllm.ModelMissing) as caught,

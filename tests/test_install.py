@@ -51,6 +51,15 @@ def test_import_is_light_and_exit_is_quiet() -> None:
     assert done.stderr == ""
 
 
+def test_import_is_fast() -> None:
+    code = "import time; t = time.process_time(); import sqlllm; print(time.process_time() - t)"
+    seconds = [
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+        for _ in range(3)
+    ]
+    assert min(seconds) < 0.3
+
+
 def test_public_names() -> None:
     assert sorted(sqlllm.__all__) == sqlllm.__all__
     for name in sqlllm.__all__:

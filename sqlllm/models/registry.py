@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,8 +54,22 @@ _LOADING = threading.Lock()  # two first calls at once load a model once
 
 def load(uri: str) -> Model:
     """The model that a URI names; the same object for the whole process."""
-    with _LOADING:
+    with _LOADING, _quiet():
         return _load(uri)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' own bar for a load that takes a second."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 @cache
