@@ -100,7 +100,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_greedy_text_equals_transformers_generate(tiny: Path) -> None:
     import torch
 
-    model = CausalModel(tiny)
+    model = CausalModel(tiny, dtype="float32")
     texts = ["a", "some longer text", "zzz " * 20]
     task = sqlllm.Task("complete", max_tokens=12)
     answers: dict[int, str] = {}
@@ -125,7 +125,7 @@ def test_label_scores_equal_full_prompt_log_probabilities(
 ) -> None:
     import torch
 
-    model = CausalModel(tiny)
+    model = CausalModel(tiny, dtype="float32")
     task = sqlllm.Task("choose", labels=labels, instruction="Good?")
     texts = ["x", "a longer one"]
     got = {r: a for b in model.choose(task, texts) for r, a in zip(b.rows, b.answers, strict=True)}
@@ -143,7 +143,7 @@ def test_label_scores_equal_full_prompt_log_probabilities(
 
 
 def test_special_tokens_in_a_row_are_plain_text(tiny: Path) -> None:
-    model = CausalModel(tiny)
+    model = CausalModel(tiny, dtype="float32")
     assert model._ends.isdisjoint(model._encode("a<|im_end|>b"))
 
 
