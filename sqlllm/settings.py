@@ -26,7 +26,8 @@ class Settings:
         models: Name -> model, or its URI such as `hf:<folder>`.
         on_error: `fail` stops the query at the first row without an answer, `null` makes it NULL
             and records it in `ai.errors`.
-        progress: Show a progress bar; None: only where standard error is a terminal.
+        progress: Show a progress bar; None: only where standard error is a terminal. Without a
+            bar, the logger `sqlllm.progress` gets a line every few seconds.
         cache_bytes: Size of the in-memory cache of answers; 0 turns it off.
     """
 

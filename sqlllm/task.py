@@ -63,6 +63,8 @@ class Task:
                         f"the example label {label!r} is not among the labels {_list(self.labels)}"
                     )
                     raise CallError(msg)
+        if self.kind == "extract":
+            _check_schema(self.schema)
         if self.temperature < 0:
             msg = f"temperature must be 0 or more, not {self.temperature!r}"
             raise CallError(msg)
@@ -121,6 +123,21 @@ def parse_labels(value: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
         return tuple(value), ()
     msg = f"labels must be a list of names or a struct of name and description, not {value!r}"
     raise CallError(msg, hint="write ['billing', 'bug'] or {'billing': 'invoices', ...}")
+
+
+def _check_schema(schema: object) -> None:
+    hint = """write JSON Schema as text, such as '{"type": "object", "properties": {...}}'"""
+    if not isinstance(schema, str):
+        msg = f"the schema must be text, not {schema!r}"
+        raise CallError(msg, hint=hint)
+    try:
+        parsed = json.loads(schema)
+    except json.JSONDecodeError as error:
+        msg = f"the schema is not JSON: {error}"
+        raise CallError(msg, hint=hint) from error
+    if not isinstance(parsed, dict):
+        msg = f"the schema must be a JSON object, not {schema!r}"
+        raise CallError(msg, hint=hint)
 
 
 def _check_labels(labels: tuple[str, ...]) -> None:

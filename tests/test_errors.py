@@ -144,3 +144,21 @@ def test_any_exception_comes_back_as_it_was() -> None:
 def test_duckdbs_own_errors_come_through(db: sqlllm.Connection) -> None:
     with pytest.raises(duckdb.ParserException, match="syntax error"):
         db.execute("SELECT ai.complete('x' FROM")
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"a": "VARCHAR"}, "the schema must be text, not {'a': 'VARCHAR'}"),
+        ("{", "the schema is not JSON: Expecting property name enclosed in double quotes"),
+        ("[1]", "the schema must be a JSON object, not '[1]'"),
+    ],
+)
+def test_schema(schema: object, message: str) -> None:
+    with pytest.raises(sqlllm.CallError) as caught:
+        sqlllm.Task("extract", schema=schema)
+    first, hint = str(caught.value).split("\n")
+    assert first.startswith(message)
+    assert hint == (
+        """Hint: write JSON Schema as text, such as '{"type": "object", "properties": {...}}'"""
+    )

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import random
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 import sqlllm
+from sqlllm.models import registry
 from sqlllm.models.causal import CausalModel, _question
 from sqlllm.models.pull import smollm2_folder
 
@@ -169,3 +172,23 @@ def test_smollm2_answers() -> None:
         ).fetchone()
     assert "Paris" in text
     assert good > bad
+
+
+def test_concurrent_first_calls_load_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+
+    def slow(_: str) -> Any:
+        def make() -> sqlllm.Model:
+            time.sleep(0.1)
+            loaded.append(1)
+            return sqlllm.FakeModel(lambda task, text: text)
+
+        return sqlllm.FakeModel, make
+
+    monkeypatch.setitem(registry.SCHEMES, "slow", slow)
+    threads = [threading.Thread(target=registry.load, args=("slow:x",)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert loaded == [1]

@@ -66,3 +66,25 @@ def test_a_damaged_model_is_not_taken_for_whole(home: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"cut off")
     (folder / pull.MANIFEST).write_text('{"safetensors_sha256": "0"}', encoding="utf-8")
     assert not pull._whole(folder)
+
+
+def test_hub_models(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    import huggingface_hub
+
+    import sqlllm
+
+    with sqlllm.connect(models={"far": "hf:owner/name"}) as db:
+        with pytest.raises(ModelMissing) as caught:
+            db.execute("SELECT ai.complete('x', model := 'far')")
+        assert str(caught.value) == (
+            "model 'hf:owner/name' is not on this machine\n"
+            "Hint: run `sqlllm pull hf:owner/name`, or name a local folder"
+        )
+
+    def offline(*_: Any, **__: Any) -> str:
+        msg = "no such host"
+        raise OSError(msg)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    with pytest.raises(PullFailed, match="could not fetch 'owner/name': no such host"):
+        pull.pull("hf:owner/name", lambda _: None)

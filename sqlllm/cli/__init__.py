@@ -14,7 +14,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="sqlllm", description="LLM functions inside DuckDB SQL")
     commands = parser.add_subparsers(dest="command", required=True)
     pull = commands.add_parser("pull", help="fetch a model into the cache folder")
-    pull.add_argument("model", help="smollm2 or minilm")
+    pull.add_argument("model", help="smollm2, minilm or hf:<owner>/<name>")
     commands.add_parser("models", help="list the models that SQL can name")
     commands.add_parser("functions", help="list the functions")
     sql = commands.add_parser("sql", help="run statements and print the last result")

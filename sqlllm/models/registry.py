@@ -101,11 +101,13 @@ def _smollm2(_: str) -> tuple[type[Model], Callable[[], Model]]:
 
 def _hf(place: str) -> tuple[type[Model], Callable[[], Model]]:
     from sqlllm.models.causal import CausalModel
+    from sqlllm.models.pull import hub_folder
     from sqlllm.models.sentence import SentenceModel
 
-    if (Path(place) / "modules.json").is_file():
-        return SentenceModel, lambda: SentenceModel(Path(place))
-    return CausalModel, lambda: CausalModel(place)
+    folder = Path(place) if Path(place).is_dir() else hub_folder(place)
+    if (folder / "modules.json").is_file():
+        return SentenceModel, lambda: SentenceModel(folder)
+    return CausalModel, lambda: CausalModel(folder, place=place)
 
 
 SCHEMES: Mapping[str, Callable[[str], tuple[type[Model], Callable[[], Model]]]] = {

@@ -1,9 +1,11 @@
-"""A progress bar on a terminal, silence elsewhere."""
+"""A progress bar on a terminal, lines in the log elsewhere."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -19,13 +21,25 @@ class Progress(Protocol):
         """A bar of `total` inputs; the context gives a function that moves it on."""
 
 
-class Silent:
-    """Shows nothing."""
+class Logged:
+    """A line in the log (`sqlllm.progress`, INFO) every few seconds; quick calls write none."""
+
+    EVERY = 5.0  # seconds
 
     @contextmanager
     def bar(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A bar that nobody sees."""
-        yield lambda _: None
+        """Lines such as `classify · minilm: 2048 of 10000 inputs`."""
+        logger = logging.getLogger("sqlllm.progress")
+        done, next_line = 0, time.monotonic() + self.EVERY
+
+        def advance(count: int) -> None:
+            nonlocal done, next_line
+            done += count
+            if time.monotonic() >= next_line:
+                next_line = time.monotonic() + self.EVERY
+                logger.info("%s: %d of %d inputs", name, done, total)
+
+        yield advance
 
 
 class RichProgress:
@@ -71,4 +85,4 @@ def _display() -> rich.progress.Progress:
 def progress_for(wanted: bool | None) -> Progress:
     """A bar when wanted, or when nobody said and standard error is a terminal."""
     show = sys.stderr.isatty() if wanted is None else wanted
-    return RichProgress() if show else Silent()
+    return RichProgress() if show else Logged()
