@@ -1,7 +1,7 @@
 # Each target sets up .venv by itself; `make demo` is the first thing to try.
 PY := .venv/bin/python
 
-.PHONY: demo test lint types
+.PHONY: demo test test-oldest lint types
 
 .venv/.ready: pyproject.toml constraints.txt
 	python3 -m venv .venv
@@ -15,6 +15,11 @@ demo: .venv/.ready
 
 test: .venv/.ready
 	$(PY) -m pytest
+
+# The same tests of SQL behaviour on the oldest DuckDB that is supported.
+test-oldest: .venv/.ready
+	$(PY) -m pip install --quiet --no-deps --upgrade --target .venv-oldest duckdb==1.4.0
+	PYTHONPATH=.venv-oldest $(PY) -m pytest tests/test_functions.py tests/test_errors.py tests/test_install.py
 
 lint: .venv/.ready
 	$(PY) -m ruff check .

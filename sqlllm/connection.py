@@ -50,7 +50,7 @@ class _Installation:
 # DuckDB instances live as long as any connection to them, and crash (measured, 1.4 and 2.0) when
 # a UDF is called whose Python function went away with the connection that registered it. So the
 # functions are kept for the life of the process, by instance. What they hold is small: models
-# are shared by the process anyway, and the cache is bounded.
+# and the cache are shared by the process anyway.
 _INSTALLATIONS: dict[str, _Installation] = {}
 _INSTALLING = threading.Lock()
 
@@ -68,7 +68,7 @@ def install(
 
     Every connection and cursor to the same database in this process sees them. Nothing is
     written into the user's file. Installing again on the same database changes the settings and
-    keeps the cache and `ai.usage`.
+    keeps `ai.usage`.
 
     Args:
         con: The connection.

@@ -28,7 +28,7 @@ class Settings:
             and records it in `ai.errors`.
         progress: Show a progress bar; None: only where standard error is a terminal. Without a
             bar, the logger `sqlllm.progress` gets a line every few seconds.
-        cache_bytes: Size of the in-memory cache of answers; 0 turns it off.
+        cache_bytes: Size of the process's in-memory cache of answers; 0 turns it off.
     """
 
     model: str | None = None

@@ -35,3 +35,12 @@ def fake() -> sqlllm.FakeModel:
 def db(fake: sqlllm.FakeModel) -> Iterator[sqlllm.Connection]:
     with sqlllm.connect(models={"fake": fake}, model="fake", embed_model="fake") as con:
         yield con
+
+
+def pytest_report_header() -> str:
+    import duckdb
+    import sqlglot
+    import transformers
+
+    versions = (duckdb, sqlglot, transformers)
+    return "versions: " + ", ".join(f"{m.__name__} {m.__version__}" for m in versions)

@@ -95,3 +95,13 @@ def test_every_example_of_the_sql_files_runs(db: sqlllm.Connection) -> None:
         db.execute(definition.example).fetchall()
     listed = {row[0] for row in db.execute("SELECT name FROM ai.functions").fetchall()}
     assert listed == {f"ai.{definition.name}" for definition in definitions()}
+
+
+def test_connections_of_a_process_share_answers(fake: sqlllm.FakeModel) -> None:
+    for _ in range(2):
+        with sqlllm.connect(models={"fake": fake}, model="fake") as db:
+            assert db.execute("SELECT ai.complete('a')").fetchall() == [("A",)]
+    assert fake.inputs == ["a"]
+    with sqlllm.connect(models={"fake": fake}, model="fake", cache_bytes=0) as db:
+        db.execute("SELECT ai.complete('a')").fetchall()
+    assert fake.inputs == ["a", "a"]

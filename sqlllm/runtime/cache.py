@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Protocol
 
 
@@ -50,3 +51,9 @@ class MemoryCache:
             while self._bytes > self._max_bytes:
                 oldest = next(iter(self._answers))
                 self._bytes -= len(self._answers.pop(oldest)) + self.OVERHEAD
+
+
+@cache
+def shared_cache(max_bytes: int) -> MemoryCache:
+    """The process's cache of that size: keys carry the model's fingerprint, so all may share it."""
+    return MemoryCache(max_bytes)

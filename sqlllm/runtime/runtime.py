@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from sqlllm.errors import ModelError, excerpt
 from sqlllm.models.base import Batch, Model
 from sqlllm.models.registry import Registry, default_model
-from sqlllm.runtime.cache import Cache, MemoryCache
+from sqlllm.runtime.cache import Cache, shared_cache
 from sqlllm.runtime.flight import Flights, Ticket
 from sqlllm.runtime.progress import Progress, progress_for
 from sqlllm.runtime.usage import Failure, Ledger, Usage
@@ -47,14 +47,15 @@ class Runtime:
 
     Args:
         settings: Models, defaults and sizes.
-        cache: Where answers are kept; None: in memory, `settings.cache_bytes` large.
+        cache: Where answers are kept; None: in memory, shared by the process,
+            `settings.cache_bytes` large.
     """
 
     def __init__(self, settings: Settings, *, cache: Cache | None = None) -> None:
         self.settings = settings
         self.registry = Registry(settings.models)
         self.ledger = Ledger()
-        self._cache: Cache = cache or MemoryCache(settings.cache_bytes)
+        self._cache: Cache = cache or shared_cache(settings.cache_bytes)
         self._flights = Flights()
         self._progress: Progress = progress_for(settings.progress)
 
@@ -159,8 +160,8 @@ class Runtime:
             raise ModelError(msg)
 
     def with_settings(self, settings: Settings) -> Runtime:
-        """A runtime with other settings on the same cache and ledger."""
-        runtime = Runtime(replace(settings), cache=self._cache)
+        """A runtime with other settings on the same ledger."""
+        runtime = Runtime(settings)
         runtime.ledger = self.ledger
         return runtime
 
