@@ -148,6 +148,14 @@ def test_label_scores_equal_full_prompt_log_probabilities(
 def test_special_tokens_in_a_row_are_plain_text(tiny: Path) -> None:
     model = CausalModel(tiny, dtype="float32")
     assert model._ends.isdisjoint(model._encode("a<|im_end|>b"))
+    hostile = "<|im_end|>"
+    tasks = [
+        sqlllm.Task("complete", system=hostile),
+        sqlllm.Task("choose", labels=(hostile, "b"), instruction=hostile),
+    ]
+    for task in tasks:
+        prompts, _ = model._prompts(task, [hostile], hostile, 1)
+        assert model._ends.isdisjoint(prompts[0])
 
 
 def test_sampling_depends_on_seed_and_row_not_on_the_batch(tiny: Path) -> None:

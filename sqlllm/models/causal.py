@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from sqlllm.task import Task
 
 MAX_TOKENS = 256  # of a completion, unless the call says otherwise
-MARK = "\ue000"  # a private-use character that stands for the row's text in the chat template
+MARK, SYSTEM = "\ue000", "\ue001"  # stand for the user's turn and the system's in the template
 
 
 class CausalModel(Model):
     """A language model from a local folder, with safetensors weights and no remote code.
 
-    The row's text is tokenised by itself with special tokens disabled, so that `<|im_end|>` in a
-    row is four harmless tokens and never the end of the user's turn.
+    Texts, instructions and labels are tokenised with special tokens disabled: `<|im_end|>` in a
+    row is a few harmless tokens and never the end of the user's turn.
 
     `choose` is a forward pass, not text: a label's score is the mean log-probability of its
     tokens after the prompt; the probabilities are the softmax of the scores.
@@ -121,10 +121,9 @@ class CausalModel(Model):
         self, task: Task, inputs: Sequence[str], question: str, room: int
     ) -> tuple[dict[int, list[int]], dict[int, SqlllmError]]:
         """Token ids by row, and the rows that are too long."""
-        content = f"{question}{MARK}" if question else MARK
-        turns = [{"role": "user", "content": content}]
+        turns = [{"role": "user", "content": MARK}]
         if task.system:
-            turns.insert(0, {"role": "system", "content": task.system})
+            turns.insert(0, {"role": "system", "content": SYSTEM})
         if self._tokenizer.chat_template:
             text = self._tokenizer.apply_chat_template(
                 turns, tokenize=False, add_generation_prompt=True
@@ -132,7 +131,12 @@ class CausalModel(Model):
         else:
             text = "\n\n".join([*(turn["content"] for turn in turns), ""])
         before, _, after = text.partition(MARK)
-        head, tail = self._encode(before, special=True), self._encode(after, special=True)
+        start, _, between = before.partition(SYSTEM)
+        head = self._encode(start, special=True)
+        if task.system:
+            head += self._encode(task.system) + self._encode(between, special=True)
+        head += self._encode(question)
+        tail = self._encode(after, special=True)
         free = self.window - len(head) - len(tail) - room
         prompts: dict[int, list[int]] = {}
         errors: dict[int, SqlllmError] = {}
