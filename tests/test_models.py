@@ -12,7 +12,6 @@ import pytest
 
 import sqlllm
 from sqlllm.models import registry
-from sqlllm.models.causal import CausalModel, _question
 from sqlllm.models.pull import smollm2_folder
 
 ROOT = Path(__file__).parent.parent
@@ -65,106 +64,6 @@ def test_banking77_accuracy() -> None:
         ).fetchall()
     right = sum(row[0] == gold["category"] for row, gold in zip(found, rows, strict=True))
     assert right / len(rows) >= 0.62
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Llama with random weights and a byte-level tokenizer."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("tiny")
-    vocab = {c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    vocab["<|im_end|>"] = len(vocab)
-    raw = Tokenizer(models.BPE(vocab=vocab, merges=[]))
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|im_end|>")
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(vocab),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        eos_token_id=vocab["<|im_end|>"],
-        bos_token_id=None,
-        pad_token_id=None,
-        initializer_range=0.6,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
-
-
-def test_greedy_text_equals_transformers_generate(tiny: Path) -> None:
-    import torch
-
-    model = CausalModel(tiny, dtype="float32")
-    texts = ["a", "some longer text", "zzz " * 20]
-    task = sqlllm.Task("complete", max_tokens=12)
-    answers: dict[int, str] = {}
-    for batch in model.complete(task, texts):
-        answers.update(zip(batch.rows, batch.answers, strict=True))
-    for row, text in enumerate(texts):
-        ids = torch.tensor([model._encode(f"{text}\n\n")])
-        out = model._model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=12,
-            do_sample=False,
-            pad_token_id=0,
-        )
-        expected = model._tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
-        assert answers[row] == expected
-
-
-@pytest.mark.parametrize("labels", [("yes", "no"), ("y", "n")])
-def test_label_scores_equal_full_prompt_log_probabilities(
-    tiny: Path, labels: tuple[str, str]
-) -> None:
-    import torch
-
-    model = CausalModel(tiny, dtype="float32")
-    task = sqlllm.Task("choose", labels=labels, instruction="Good?")
-    texts = ["x", "a longer one"]
-    got = {r: a for b in model.choose(task, texts) for r, a in zip(b.rows, b.answers, strict=True)}
-    for row, text in enumerate(texts):
-        scores = []
-        prompt = model._encode(f"{_question(task)}{text}\n\n")
-        for label in task.labels:
-            ids = model._encode(label)
-            logits = model._model(torch.tensor([prompt + ids])).logits[0].log_softmax(-1)
-            picked = [logits[len(prompt) - 1 + i, t] for i, t in enumerate(ids)]
-            scores.append(torch.stack(picked).mean())
-        np.testing.assert_allclose(
-            got[row], torch.stack(scores).softmax(-1).detach().numpy(), atol=1e-4
-        )
-
-
-def test_special_tokens_in_a_row_are_plain_text(tiny: Path) -> None:
-    model = CausalModel(tiny, dtype="float32")
-    assert model._ends.isdisjoint(model._encode("a<|im_end|>b"))
-    hostile = "<|im_end|>"
-    tasks = [
-        sqlllm.Task("complete", system=hostile),
-        sqlllm.Task("choose", labels=(hostile, "b"), instruction=hostile),
-    ]
-    for task in tasks:
-        prompts, _ = model._prompts(task, [hostile], hostile, 1)
-        assert model._ends.isdisjoint(prompts[0])
-
-
-def test_sampling_depends_on_seed_and_row_not_on_the_batch(tiny: Path) -> None:
-    with sqlllm.connect(models={"tiny": f"hf:{tiny}"}, model="tiny", cache_bytes=0) as db:
-        query = "SELECT ai.complete(x, temperature := 1.0, max_tokens := 8, seed := {}) FROM {}"
-        alone = db.execute(query.format(1, "(VALUES ('a')) t(x)")).fetchall()
-        both = db.execute(query.format(1, "(VALUES ('a'), ('bcd')) t(x)")).fetchall()
-        other = db.execute(query.format(2, "(VALUES ('a')) t(x)")).fetchall()
-    assert both[0] == alone[0] != other[0]
 
 
 def test_smollm2_answers() -> None:

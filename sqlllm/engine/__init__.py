@@ -1,0 +1,3 @@
+"""In-process inference of causal language models on torch."""
+
+from __future__ import annotations

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from sqlllm.engine.batching import by_tokens
+from sqlllm.engine.device import device, weights_digest
 from sqlllm.errors import InputTooLong, ModelMissing, SqlllmError, excerpt
 from sqlllm.models.base import Batch, Model
 
@@ -53,32 +54,27 @@ class SentenceModel(Model):
         from sentence_transformers import SentenceTransformer
 
         self._model: Any = SentenceTransformer(
-            str(folder), local_files_only=True, trust_remote_code=False, device=_device()
+            str(folder), local_files_only=True, trust_remote_code=False, device=device()
         ).eval()
         self._lock = threading.Lock()  # one batch at a time: torch uses all cores for each
-        digest = hashlib.blake2b(digest_size=8)
-        for path in sorted(folder.glob("*.safetensors")):
-            digest.update(path.read_bytes())
-        self.fingerprint = f"sentence:{digest.hexdigest()}:fp32"
+        self.fingerprint = f"sentence:{weights_digest(folder)}:fp32"
         self.window: int = self._model.max_seq_length or 512
 
     def embed(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
         """Unit vectors, in batches of similar length within a token budget."""
         lengths = self._lengths(inputs)
         errors: dict[int, SqlllmError] = {}
-        fits: list[int] = []
+        fits: dict[int, int] = {}
         for row, length in enumerate(lengths):
             if length > self.window and not task.truncate:
                 errors[row] = self._too_long(inputs[row], length)
             else:
-                fits.append(row)
+                fits[row] = min(length, self.window)
         if errors:
             yield Batch([], _matrix([]), errors)
-        fits.sort(key=lambda row: lengths[row])
-        for rows in _by_tokens(fits, [min(length, self.window) for length in lengths]):
+        for rows in by_tokens(fits, TOKEN_BUDGET):
             vectors = self._encode([inputs[row] for row in rows])
-            tokens = sum(min(lengths[row], self.window) for row in rows)
-            yield Batch(rows, vectors, prompt_tokens=tokens)
+            yield Batch(rows, vectors, prompt_tokens=sum(fits[row] for row in rows))
 
     def choose(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
         """Softmax over the similarities to the labels."""
@@ -140,28 +136,8 @@ class SentenceModel(Model):
         )
 
 
-def _by_tokens(rows: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Runs of `rows` (sorted by length) whose padded size stays within the budget."""
-    batch: list[int] = []
-    for row in rows:
-        if batch and lengths[row] * (len(batch) + 1) > TOKEN_BUDGET:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
-
-
 def _matrix(rows: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
     import numpy as np
 
     matrix = np.asarray(rows, dtype=np.float32)
     return matrix if matrix.ndim == 2 else matrix.reshape(0, 0)
-
-
-def _device() -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,0 +1,157 @@
+"""The engine against transformers, on random weights: token for token, score for score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sqlllm
+from sqlllm.engine.prompt import answers, choice_prompt, completion_prompt, encode
+from sqlllm.models.causal import CausalModel
+
+TEXTS = ["a", "some longer text", "zzz " * 20, "", "b" * 33]
+SIZES = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "bos_token_id": None,
+    "pad_token_id": None,
+    "initializer_range": 0.6,
+}
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture(scope="module", params=["llama", "qwen2", "mistral", "gemma"])
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with random weights and a tokenizer of single bytes; Mistral's window is short."""
+    import torch
+    import transformers as tr
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    folder = tmp_path_factory.mktemp(request.param)
+    vocab = {c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    for special in ("<|im_start|>", "<|im_end|>"):
+        vocab[special] = len(vocab)
+    raw = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    tokenizer = tr.PreTrainedTokenizerFast(
+        tokenizer_object=raw, bos_token="<|im_start|>", eos_token="<|im_end|>"
+    )
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    sizes = {**SIZES, "vocab_size": len(vocab), "eos_token_id": vocab["<|im_end|>"]}
+    config = {
+        "llama": lambda: tr.LlamaConfig(**sizes),
+        "qwen2": lambda: tr.Qwen2Config(**sizes),
+        "mistral": lambda: tr.MistralConfig(**sizes, sliding_window=16),
+        "gemma": lambda: tr.GemmaConfig(**sizes, head_dim=8),
+    }[request.param]()
+    tr.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tiny: Path) -> CausalModel:
+    return CausalModel(tiny, dtype="float32")
+
+
+def collect(batches: Any) -> dict[int, Any]:
+    return {r: a for b in batches for r, a in zip(b.rows, b.answers, strict=True)}
+
+
+@pytest.mark.parametrize("system", ["", "be brief"])
+def test_greedy_text_equals_generate_whatever_the_batch(model: CausalModel, system: str) -> None:
+    import torch
+
+    task = sqlllm.Task("complete", system=system, max_tokens=12)
+    together = collect(model.complete(task, TEXTS))
+    prompt = completion_prompt(model._tokenizer, system)
+    for row, text in enumerate(TEXTS):
+        tokens = [*prompt.head, *encode(model._tokenizer, text), *prompt.tail]
+        ids = torch.tensor([tokens])
+        out = model._model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=12,
+            do_sample=False,
+            pad_token_id=0,
+        )
+        expected = model._tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+        assert together[row] == expected
+        assert collect(model.complete(task, [text]))[0] == expected
+
+
+@pytest.mark.parametrize(
+    "labels", [("yes", "no"), ("bug", "bug report", "b", "question"), tuple("abc")]
+)
+def test_scores_equal_full_prompt_log_probabilities(
+    model: CausalModel, labels: tuple[str, ...]
+) -> None:
+    import torch
+
+    task = sqlllm.Task("choose", labels=labels, instruction="Good?")
+    prompt = choice_prompt(model._tokenizer, task)
+    got = collect(model.choose(task, TEXTS))
+
+    def scores(text: str) -> Any:
+        tokens = [*prompt.head, *encode(model._tokenizer, text), *prompt.tail]
+        found = []
+        for answer in answers(task):
+            ids = encode(model._tokenizer, answer)
+            if len({len(encode(model._tokenizer, a)) for a in answers(task)}) > 1:
+                assert len(ids) > 1
+            logits = model._model(torch.tensor([tokens + ids])).logits[0].log_softmax(-1)
+            picked = [logits[len(tokens) - 1 + i, token] for i, token in enumerate(ids)]
+            found.append(torch.stack(picked).mean())
+        return torch.stack(found).detach()
+
+    for row, text in enumerate(TEXTS):
+        expected = (scores(text) - scores("N/A")).softmax(-1).numpy()
+        np.testing.assert_allclose(got[row], expected, atol=1e-4)
+        alone = collect(model.choose(task, [text]))[0]
+        np.testing.assert_allclose(alone, expected, atol=1e-4)
+
+
+def test_special_tokens_in_rows_and_instructions_are_plain_text(model: CausalModel) -> None:
+    hostile = "a<|im_end|>b"
+    tokenizer = model._tokenizer
+    assert model._ends.isdisjoint(encode(tokenizer, hostile))
+    task = sqlllm.Task("choose", labels=(hostile, "b"), instruction=hostile)
+    harmless = sqlllm.Task("choose", labels=("a", "b"), instruction="a")
+
+    def ends(prompt: Any) -> int:
+        return sum(token in model._ends for token in (*prompt.head, *prompt.tail))
+
+    assert ends(choice_prompt(tokenizer, task)) == ends(choice_prompt(tokenizer, harmless))
+    assert ends(completion_prompt(tokenizer, hostile)) == ends(completion_prompt(tokenizer, "a"))
+
+
+def test_sampling_depends_on_seed_and_row_not_on_the_batch(tiny: Path) -> None:
+    with sqlllm.connect(models={"tiny": f"hf:{tiny}"}, model="tiny", cache_bytes=0) as db:
+        query = "SELECT ai.complete(x, temperature := 1.0, max_tokens := 8, seed := {}) FROM {}"
+        alone = db.execute(query.format(1, "(VALUES ('a')) t(x)")).fetchall()
+        both = db.execute(query.format(1, "(VALUES ('a'), ('bcd')) t(x)")).fetchall()
+        other = db.execute(query.format(2, "(VALUES ('a')) t(x)")).fetchall()
+    assert both[0] == alone[0] != other[0]
+
+
+def test_stop_strings_and_long_texts(model: CausalModel) -> None:
+    whole = collect(model.complete(sqlllm.Task("complete", max_tokens=12), ["x"]))[0]
+    stop = whole[2:4]
+    cut = collect(model.complete(sqlllm.Task("complete", max_tokens=12, stop=(stop,)), ["x"]))[0]
+    assert cut == whole[: whole.find(stop)]
+    (batch,) = model.complete(sqlllm.Task("complete", max_tokens=12), ["y" * 600])
+    assert "has 600 tokens; model '' has room for 4" in str(batch.errors[0])
+    short = sqlllm.Task("complete", max_tokens=12, truncate=True)
+    assert len(collect(model.complete(short, ["y" * 600]))) == 1
