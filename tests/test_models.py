@@ -13,20 +13,25 @@ import pytest
 import sqlllm
 from sqlllm.models import registry
 from sqlllm.models.pull import smollm2_folder
+from sqlllm.models.sentence import SentenceModel, minilm_folder
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"
 TOPICS = ["billing", "bug", "delivery", "account", "praise", "feature request"]
 
 
-def test_minilm_embeds_as_sentence_transformers_does() -> None:
-    with sqlllm.connect() as db:
-        texts = ["hello", "a much longer text about nothing in particular", "x " * 50]
-        rows = db.execute("SELECT ai.embed(unnest($1))", [texts]).fetchall()
-        model: Any = sqlllm.connection._INSTALLATIONS  # the loaded model, to compare with
-        model = next(reversed(model.values())).runtime.registry.get("minilm")
-        expected = model._model.encode(texts, normalize_embeddings=True)
-    np.testing.assert_allclose(np.array([row[0] for row in rows]), expected, atol=1e-5)
+@pytest.mark.parametrize(("dtype", "cosine"), [("float32", 0.999999), ("bfloat16", 0.999)])
+def test_minilm_embeds_as_sentence_transformers_does(dtype: str, cosine: float) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    texts = ["hello", "a much longer text about nothing in particular", "x " * 50, ""]
+    model = SentenceModel(minilm_folder(), dtype=dtype)
+    got = np.zeros((len(texts), 384), np.float32)
+    for batch in model.embed(sqlllm.Task("embed"), texts):
+        got[batch.rows] = batch.answers
+    expected = SentenceTransformer(str(minilm_folder())).encode(texts, normalize_embeddings=True)
+    np.testing.assert_allclose(np.linalg.norm(got, axis=1), 1, atol=1e-6)
+    assert (got * expected).sum(axis=1).min() >= cosine
 
 
 def test_every_label_is_in_the_set_for_tickets_and_hostile_strings() -> None:
@@ -78,7 +83,7 @@ def test_smollm2_answers() -> None:
             " ai.score('This film is awful and boring', 'Is the text positive?')"
         ).fetchone()
     assert "Paris" in text
-    assert good > bad
+    assert good > 0.5 > bad
 
 
 def test_concurrent_first_calls_load_once(monkeypatch: pytest.MonkeyPatch) -> None:

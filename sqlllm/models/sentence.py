@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlllm.engine.batching import by_tokens
-from sqlllm.engine.device import device, weights_digest
+from sqlllm.engine.device import device, precision, weights_digest
 from sqlllm.errors import InputTooLong, ModelMissing, SqlllmError, excerpt
 from sqlllm.models.base import Batch, Model
 
@@ -46,18 +46,23 @@ class SentenceModel(Model):
 
     Args:
         folder: A sentence-transformers model folder with safetensors weights.
+        dtype: `float32` or `bfloat16`; None: bfloat16 where the hardware multiplies it natively.
     """
 
     about: ClassVar[str] = "sentence-transformers: vectors; labels by similarity"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, dtype: str | None = None) -> None:
+        import torch
         from sentence_transformers import SentenceTransformer
 
+        where = device()
+        dtype = dtype or precision(where)
         self._model: Any = SentenceTransformer(
-            str(folder), local_files_only=True, trust_remote_code=False, device=device()
+            str(folder), local_files_only=True, trust_remote_code=False, device=where
         ).eval()
+        self._model[0].to(getattr(torch, dtype))  # pooling and what follows stay in float32
         self._lock = threading.Lock()  # one batch at a time: torch uses all cores for each
-        self.fingerprint = f"sentence:{weights_digest(folder)}:fp32"
+        self.fingerprint = f"sentence:{weights_digest(folder)}:{dtype}"
         self.window: int = self._model.max_seq_length or 512
 
     def embed(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
@@ -109,17 +114,24 @@ class SentenceModel(Model):
         return vectors
 
     def _encode(self, texts: list[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """As `SentenceTransformer.encode`, which doesn't pool in float32."""
         if not texts:
             return _matrix([])
-        with self._lock:
-            return _matrix(
-                self._model.encode(
-                    texts,
-                    batch_size=len(texts),
-                    normalize_embeddings=True,
-                    show_progress_bar=False,
-                )
-            )
+        import torch
+
+        prompt = self._model.prompts.get(self._model.default_prompt_name or "", "")
+        with self._lock, torch.inference_mode():
+            features = self._model.preprocess(texts, prompt=prompt or None)
+            on_device = {
+                name: value.to(self._model.device) if torch.is_tensor(value) else value
+                for name, value in features.items()
+            }
+            state = self._model[0](on_device)
+            state["token_embeddings"] = state["token_embeddings"].float()
+            for module in list(self._model)[1:]:
+                state = module(state)
+            vectors = torch.nn.functional.normalize(state["sentence_embedding"].float(), dim=-1)
+        return _matrix(vectors.cpu().numpy())
 
     def _lengths(self, texts: Sequence[str]) -> list[int]:
         if not texts:
