@@ -154,6 +154,7 @@ class Connection:
     def __init__(self, con: DuckDB, installation: _Installation, *, rewrite: bool = True) -> None:
         self._con = con
         con.execute("SET enable_progress_bar = false")  # it would write over ours
+        con.execute("SET python_scan_all_frames = true")  # the user's dataframes, past our frames
         self._installation = installation
         self._rewrite = rewrite
         self._arguments = {d.name: d.arguments for d in definitions() if d.arguments}

@@ -105,3 +105,14 @@ def test_connections_of_a_process_share_answers(fake: sqlllm.FakeModel) -> None:
     with sqlllm.connect(models={"fake": fake}, model="fake", cache_bytes=0) as db:
         db.execute("SELECT ai.complete('a')").fetchall()
     assert fake.inputs == ["a", "a"]
+
+
+@pytest.mark.parametrize("library", ["polars", "pyarrow"])
+def test_dataframes_of_the_caller_are_found(db: sqlllm.Connection, library: str) -> None:
+    module = pytest.importorskip(library)
+    make = module.DataFrame if library == "polars" else module.table
+    df = make({"x": ["a", "b"]})
+    query = "SELECT ai.complete(x) FROM df ORDER BY x"
+    assert db.sql(query).fetchall() == [("A",), ("B",)]
+    assert db.cursor().execute(query).fetchall() == [("A",), ("B",)]
+    assert len(df) == 2
