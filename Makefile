@@ -19,7 +19,8 @@ test: .venv/.ready
 # The same tests of SQL behaviour on the oldest DuckDB that is supported.
 test-oldest: .venv/.ready
 	$(PY) -m pip install --quiet --no-deps --upgrade --target .venv-oldest duckdb==1.4.0
-	PYTHONPATH=.venv-oldest $(PY) -m pytest tests/test_functions.py tests/test_errors.py tests/test_install.py
+	PYTHONPATH=.venv-oldest $(PY) -m pytest tests/test_functions.py tests/test_errors.py tests/test_install.py \
+		tests/test_rewrite.py
 
 lint: .venv/.ready
 	$(PY) -m ruff check .

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+INTERNAL = ("_filter_options",)  # used by other macros and by the rewriter
 VIEWS = ("models", "functions", "usage", "errors")
 ORDER = (
     "complete", "classify", "classify_scores", "filter", "score", "embed", "similarity",
@@ -26,6 +27,11 @@ class Definition:
     arguments: tuple[str, ...]
 
     @property
+    def public(self) -> bool:
+        """Whether users call it."""
+        return not self.name.startswith("_")
+
+    @property
     def signature(self) -> str:
         """As it is written in the file, on one line."""
         found = re.search(rf"MACRO (ai\.{self.name}\(.*?\)) AS", self.text, re.DOTALL)
@@ -35,7 +41,7 @@ class Definition:
 @cache
 def definitions() -> tuple[Definition, ...]:
     """Every file, in the order in which they must be created."""
-    return tuple(_read(name) for name in (*ORDER, *VIEWS))
+    return tuple(_read(name) for name in (*INTERNAL, *ORDER, *VIEWS))
 
 
 def _read(name: str) -> Definition:

@@ -4,6 +4,7 @@
 CREATE OR REPLACE MACRO ai.filter(text, question,
     model := NULL, temperature := 0, max_tokens := NULL, seed := NULL,
     truncate := false, on_error := NULL) AS
-    system.main.__ai_filter(CAST(text AS VARCHAR), CAST(to_json({question: question, model: coalesce(model, getvariable('ai_model')), temperature: temperature,
-        max_tokens: max_tokens, seed: seed, truncate: truncate, on_error: on_error}) AS VARCHAR),
+    system.main.__ai_filter(CAST(text AS VARCHAR),
+        ai._filter_options(question, model := model, temperature := temperature,
+            max_tokens := max_tokens, seed := seed, truncate := truncate, on_error := on_error),
         current_query_id());

@@ -7,7 +7,7 @@ import threading
 import uuid
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,9 @@ import duckdb
 import pyarrow as pa
 
 from sqlllm.errors import CatalogTaken
-from sqlllm.function import vectorised
+from sqlllm.function import reporting
 from sqlllm.models.base import Model
-from sqlllm.rewrite import rewrite as rewrite_sql
+from sqlllm.rewrite import Plan, plan, rules
 from sqlllm.runtime.runtime import Runtime
 from sqlllm.settings import Settings
 from sqlllm.sql import definitions
@@ -46,6 +46,9 @@ class _Installation:
                 return exception
         return None
 
+
+# Raised before anything ran: the statement could not be parsed or bound.
+_UNBOUND = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
 
 # DuckDB instances live as long as any connection to them, and crash (measured, 1.4 and 2.0) when
 # a UDF is called whose Python function went away with the connection that registered it. So the
@@ -104,7 +107,7 @@ def connect(
     embed_model: str | None = None,
     models: Mapping[str, Model | str] | None = None,
     on_error: str | None = None,
-    rewrite: bool = True,
+    rewrite: bool | Collection[str] = True,
     read_only: bool = False,
     config: Mapping[str, Any] | None = None,
     **settings: Any,
@@ -117,7 +120,8 @@ def connect(
         embed_model: Default model for embeddings.
         models: Name -> model or URI.
         on_error: `fail` or `null`.
-        rewrite: Whether statements are rewritten before DuckDB sees them.
+        rewrite: Whether statements are rewritten before DuckDB sees them, or the names of the
+            rules to apply (`sqlllm.rewrite.RULES`).
         read_only: As in `duckdb.connect`.
         config: DuckDB's own configuration, as in `duckdb.connect`.
         **settings: Other fields of `sqlllm.Settings`.
@@ -133,14 +137,14 @@ def connect(
         ('billing',)
     """
     given = {"model": model, "embed_model": embed_model, "models": models, "on_error": on_error}
-    loaded = Settings.load(**given, **settings)
+    loaded, on = Settings.load(**given, **settings), rules(rewrite)
     con = duckdb.connect(database, read_only=read_only, config=dict(config or {}))
     try:
         installation = _install(con, loaded)
     except BaseException:
         con.close()
         raise
-    return Connection(con, installation, rewrite=rewrite)
+    return Connection(con, installation, rewrite=on)
 
 
 class Connection:
@@ -151,29 +155,44 @@ class Connection:
     `duckdb.InvalidInputException` with the original's text. `execute` raises the original.
     """
 
-    def __init__(self, con: DuckDB, installation: _Installation, *, rewrite: bool = True) -> None:
+    def __init__(
+        self, con: DuckDB, installation: _Installation, *, rewrite: Collection[str]
+    ) -> None:
         self._con = con
         con.execute("SET enable_progress_bar = false")  # it would write over ours
         con.execute("SET python_scan_all_frames = true")  # the user's dataframes, past our frames
         self._installation = installation
-        self._rewrite = rewrite
+        self._rewrite = frozenset(rewrite)
         self._arguments = {d.name: d.arguments for d in definitions() if d.arguments}
 
     def sql(self, query: str, **options: Any) -> Any:
         """As `duckdb.DuckDBPyConnection.sql`."""
-        return self._guard(self._con.sql, self._planned(query), **options)
+        return self._planned(self._con.sql, query, **options)
 
     query = sql
 
     def execute(self, query: Any, parameters: object = None) -> Self:
         """As `duckdb.DuckDBPyConnection.execute`."""
-        self._guard(self._con.execute, self._planned(query), parameters)
+        self._planned(self._con.execute, query, parameters)
         return self
 
     def executemany(self, query: str, parameters: object = None) -> Self:
         """As `duckdb.DuckDBPyConnection.executemany`."""
-        self._guard(self._con.executemany, self._planned(query), parameters)
+        self._planned(self._con.executemany, query, parameters)
         return self
+
+    def explain(self, query: str) -> Plan:
+        """What a script becomes, and which rules fired; nothing is run.
+
+        Example:
+            >>> import sqlllm
+            >>> db = sqlllm.connect()
+            >>> print(db.explain("SELECT ai_embed(x) FROM t"))
+            SELECT ai.embed(x) FROM t
+            -- rules: names
+            >>> db.close()
+        """
+        return plan(query, self._arguments, self._rewrite)
 
     def cursor(self) -> Connection:
         """Another connection to the same database, for another thread."""
@@ -196,10 +215,17 @@ class Connection:
             return member
         return lambda *args, **options: self._guard(member, *args, **options)
 
-    def _planned(self, query: Any) -> Any:
-        if not (self._rewrite and isinstance(query, str)):
-            return query
-        return rewrite_sql(query, self._arguments)
+    def _planned(self, call: Callable[..., Any], query: Any, *args: Any, **options: Any) -> Any:
+        if not isinstance(query, str):
+            return self._guard(call, query, *args, **options)
+        made = plan(query, self._arguments, self._rewrite)
+        if made.sql != query and set(made.fired) - {"names"}:
+            try:
+                return self._guard(call, made.sql, *args, **options)
+            except _UNBOUND:
+                pass  # the user's own text says what is wrong with it, or runs as it stands
+        text = plan(query, self._arguments, self._rewrite & {"names"}).sql
+        return self._guard(call, text, *args, **options)
 
     def _guard(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
         try:
@@ -259,12 +285,13 @@ def _refuse_taken(con: DuckDB) -> None:
 
 def _register(con: Any, installation: _Installation) -> None:
     for fn in FUNCTIONS:
-        udf = vectorised(fn, lambda: installation.runtime, installation.raised.append)
+        bound = fn.bind(lambda: installation.runtime)
+        udf = reporting(bound, installation.raised.append)
         installation.functions.append(udf)
         con.create_function(
             fn.udf,
             udf,
-            ["VARCHAR", "VARCHAR", "UBIGINT"],
+            list(fn.parameters),
             fn.returns,
             type="arrow",
             null_handling="special",
@@ -309,6 +336,7 @@ def _functions(_: Runtime) -> list[dict[str, Any]]:
             "example": d.example,
         }
         for d in definitions()
+        if d.public
     ]
 
 
@@ -334,7 +362,7 @@ _VIEWS: Mapping[str, tuple[str, Callable[[Runtime], list[dict[str, Any]]]]] = {
 def _temp_macros(con: DuckDB) -> None:
     """The spelling `ai_x(...)`, for this connection alone: TEMP macros are not shared."""
     for d in definitions():
-        if d.arguments:
+        if d.arguments and d.public:
             text = d.text.replace(
                 f"CREATE OR REPLACE MACRO ai.{d.name}(",
                 f"CREATE OR REPLACE TEMP MACRO ai_{d.name}(",

@@ -28,10 +28,72 @@ class Function:
     returns: str
     body: Body
 
+    parameters = ("VARCHAR", "VARCHAR", "UBIGINT")
+
     @property
     def udf(self) -> str:
         """The name in `system.main`, which the macros in sql/ call."""
         return f"__ai_{self.name}"
+
+    def bind(self, runtime: Callable[[], Runtime]) -> Callable[..., pa.Array]:
+        """The function that DuckDB calls with Arrow columns; `runtime` gives the one of now."""
+
+        def udf(text: Any, options: Any, query_id: Any) -> pa.Array:
+            body = partial(_call, self, runtime(), _query_id(query_id))
+            return _by_options(body, _one(text), _one(options))
+
+        return udf
+
+
+@dataclass(frozen=True, slots=True)
+class SetFunction:
+    """A UDF that sees all rows at once, as lists, and names some: `__ai_<name>(a, b, query_id)`.
+
+    For the rewriter. Its body gets the runtime, the query's number and the two arguments: numbers
+    and text as Python values, lists as lists of Arrow scalars.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    body: Callable[..., Any]
+
+    returns = "BIGINT[]"
+
+    @property
+    def udf(self) -> str:
+        """The name in `system.main`, which rewritten queries call."""
+        return f"__ai_{self.name}"
+
+    def bind(self, runtime: Callable[[], Runtime]) -> Callable[..., pa.Array]:
+        """The function that DuckDB calls with Arrow columns, as a rule of one row."""
+
+        def udf(first: Any, second: Any, query_id: Any) -> pa.Array:
+            number = _query_id(query_id)
+            rows = zip(_one(first), _one(second), strict=True)
+            found = [self.body(runtime(), number, _python(a), _python(b)) for a, b in rows]
+            return pa.array(found, pa.list_(pa.int64()))
+
+        return udf
+
+
+def set_function(*parameters: str) -> Callable[[Callable[..., Any]], SetFunction]:
+    """Declare a UDF over lists, with the DuckDB types of its two parameters."""
+    return lambda body: SetFunction(body.__name__, (*parameters, "UBIGINT"), body)
+
+
+def reporting(
+    udf: Callable[..., pa.Array], report: Callable[[BaseException], None]
+) -> Callable[..., pa.Array]:
+    """`udf`, telling `report` of every exception, since DuckDB keeps its text only."""
+
+    def reported(first: Any, second: Any, query_id: Any) -> pa.Array:
+        try:
+            return udf(first, second, query_id)
+        except BaseException as error:
+            report(error)
+            raise
+
+    return reported
 
 
 def function(*, returns: str) -> Callable[[Body], Function]:
@@ -90,28 +152,6 @@ def scatter(answers: pa.DictionaryArray, distinct: pa.Array) -> pa.Array:
     return distinct.take(answers.indices)
 
 
-def vectorised(
-    fn: Function, runtime: Callable[[], Runtime], report: Callable[[BaseException], None]
-) -> Callable[..., pa.Array]:
-    """The function that DuckDB calls with Arrow columns.
-
-    Args:
-        fn: The declaration.
-        runtime: Gives the runtime of the moment.
-        report: Told of every exception, since DuckDB keeps its text only.
-    """
-
-    def udf(text: Any, options: Any, query_id: Any) -> pa.Array:
-        try:
-            body = partial(_call, fn, runtime(), int(query_id[0].as_py()) if len(query_id) else 0)
-            return _by_options(body, _one(text), _one(options))
-        except BaseException as error:
-            report(error)
-            raise
-
-    return udf
-
-
 def _call(fn: Function, runtime: Runtime, query_id: int, options: str, text: pa.Array) -> pa.Array:
     return fn.body(Call(runtime, fn.name, json.loads(options), query_id), text)
 
@@ -132,3 +172,13 @@ def _by_options(body: Callable[[str, pa.Array], pa.Array], text: pa.Array, optio
 
 def _one(column: Any) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _query_id(column: Any) -> int:
+    return int(column[0].as_py()) if len(column) else 0
+
+
+def _python(value: Any) -> Any:
+    if isinstance(value, pa.ListScalar):
+        return [] if value.values is None else list(value.values)
+    return value.as_py()

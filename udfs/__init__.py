@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from sqlllm.function import Function
+from sqlllm.function import Function, SetFunction
 from sqlllm.udfs.classify import classify
 from sqlllm.udfs.classify_scores import classify_scores
 from sqlllm.udfs.complete import complete
 from sqlllm.udfs.count_tokens import count_tokens
 from sqlllm.udfs.embed import embed
 from sqlllm.udfs.filter import filter
+from sqlllm.udfs.first import first
 from sqlllm.udfs.score import score
 
-FUNCTIONS: tuple[Function, ...] = (
+FUNCTIONS: tuple[Function | SetFunction, ...] = (
     complete,
     classify,
     classify_scores,
@@ -19,5 +20,6 @@ FUNCTIONS: tuple[Function, ...] = (
     score,
     embed,
     count_tokens,
+    first,
 )
-"""Every UDF; the macros in sql/ give them their public names, arguments and defaults."""
+"""Every UDF; the macros in sql/ give them public names; `first` is for the rewriter."""

@@ -1,21 +1,175 @@
-"""SQL in, SQL out. A rule is a pure function of the text; the pipeline is a tuple."""
+"""SQL in, SQL out: a query that asks a model about fewer rows, and gives the same result.
+
+A rule is a pure function of one query block; the pipeline is a tuple. What a rule can't prove
+safe it leaves as it stands, and a statement that no rule changes keeps the user's own text.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from sqlllm.errors import ConfigError, did_you_mean
 from sqlllm.rewrite.names import names
 
-RULES = (names,)
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+RULES = ("names", "after_limit", "early_stop")
+"""The rules, in the order in which they are applied."""
 
 
-def rewrite(sql: str, functions: Mapping[str, Sequence[str]]) -> str:
-    """The statement(s) as DuckDB gets them.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What became of a script.
+
+    Attributes:
+        original: The user's text.
+        sql: What DuckDB gets.
+        fired: The rules that changed something, in order.
+        notes: Why a statement was left as it stands, where that is known.
+    """
+
+    original: str
+    sql: str
+    fired: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """For a person to read."""
+        rules = ", ".join(self.fired) or "none"
+        return "\n".join([self.sql, f"-- rules: {rules}", *(f"-- {note}" for note in self.notes)])
+
+
+def rules(wanted: bool | Collection[str]) -> frozenset[str]:
+    """The rules that are on: all for True, none for False, or those named.
+
+    Raises:
+        ConfigError: A name is not a rule's.
+    """
+    if isinstance(wanted, bool):
+        return frozenset(RULES) if wanted else frozenset()
+    for name in wanted:
+        if name not in RULES:
+            msg = f"unknown rule {name!r}"
+            raise ConfigError(msg, hint=did_you_mean(name, RULES))
+    return frozenset(wanted)
+
+
+def plan(sql: str, functions: Mapping[str, Sequence[str]], on: Collection[str] = RULES) -> Plan:
+    """Rewrite one or more statements.
 
     Args:
-        sql: One or more statements.
+        sql: The user's text.
         functions: Name -> argument names of everything in `ai`.
+        on: The names of the rules to apply.
+
+    Raises:
+        UnknownFunction: A call of something that is not in `ai`.
+        UnknownArgument: A named argument that the function doesn't have.
     """
-    for rule in RULES:
-        sql = rule(sql, functions)
-    return sql
+    fired: list[str] = []
+    notes: list[str] = []
+    text = names(sql, functions) if "names" in on else sql
+    if text != sql:
+        fired.append("names")
+    if "ai." not in text.lower() or not {"after_limit", "early_stop"} & set(on):
+        return Plan(sql, text, tuple(fired))
+    changed = False
+    parts = []
+    for statement in _statements(text):
+        tree = _parse(statement, notes)
+        done = _apply(tree, on) if tree is not None else []
+        if tree is not None and done:
+            parts.append(tree.sql("duckdb"))
+            fired += [name for name in done if name not in fired]
+            changed = True
+        else:
+            parts.append(statement)
+    return Plan(sql, ";\n".join(parts) if changed else text, tuple(fired), tuple(notes))
+
+
+def _statements(sql: str) -> list[str]:
+    """The text of each statement."""
+    import sqlglot
+    from sqlglot.errors import SqlglotError
+
+    try:
+        tokens = sqlglot.tokenize(sql, dialect="duckdb")
+    except SqlglotError:
+        return [sql]
+    cuts = [token.start for token in tokens if token.token_type.name == "SEMICOLON"]
+    pieces, start = [], 0
+    for cut in [*cuts, len(sql)]:
+        pieces.append(sql[start:cut])
+        start = cut + 1
+    return [piece for piece in pieces if piece.strip()]
+
+
+def _parse(statement: str, notes: list[str]) -> Any:
+    if "ai." not in statement.lower():
+        return None
+    import sqlglot
+    from sqlglot.errors import SqlglotError
+
+    try:
+        tree = sqlglot.parse_one(statement, dialect="duckdb")
+    except SqlglotError:
+        notes.append("left as it stands: sqlglot can't parse the statement")
+        return None
+    if any(with_.args.get("recursive") for with_ in tree.find_all(sqlglot.exp.With)):
+        notes.append("left as it stands: WITH RECURSIVE")
+        return None
+    if any(holder.this is None for holder in tree.find_all(sqlglot.exp.Placeholder)):
+        notes.append("left as it stands: `?` parameters have an order; write $1, $2")
+        return None
+    return tree
+
+
+def _apply(tree: Any, on: Collection[str]) -> list[str]:
+    """Change the tree in place, innermost blocks first; the names of the rules that fired."""
+    from sqlglot import exp
+
+    from sqlllm.rewrite.after_limit import after_limit
+    from sqlllm.rewrite.early_stop import early_stop
+
+    pipeline: tuple[tuple[str, Callable[[exp.Select], exp.Select]], ...] = (
+        ("after_limit", after_limit),
+        ("early_stop", early_stop),
+    )
+    fired = []
+    for block in reversed(list(tree.find_all(exp.Select))):
+        if not _stands_alone(block):
+            continue
+        for name, rule in pipeline:
+            if name not in on:
+                continue
+            new = rule(block)
+            if new is block:
+                continue
+            fired.append(name)
+            if block is tree:
+                for part, value in list(new.args.items()):
+                    tree.set(part, value)
+                for part in set(tree.args) - set(new.args):
+                    tree.set(part, None)
+            else:
+                block.replace(new)
+            break
+    return fired
+
+
+def _stands_alone(block: exp.Select) -> bool:
+    """Not in an expression, where a subquery may refer to the row outside."""
+    from sqlglot import exp
+
+    parent = block.parent
+    while isinstance(parent, exp.Subquery | exp.SetOperation | exp.CTE | exp.With):
+        if isinstance(parent, exp.Subquery) and isinstance(parent.parent, exp.Join | exp.From):
+            return not (isinstance(parent.parent, exp.Join) and parent.find_ancestor(exp.Lateral))
+        parent = parent.parent
+    return parent is None or (
+        isinstance(parent, exp.Select | exp.Insert | exp.Create | exp.Copy)
+        and not isinstance(block.parent, exp.In | exp.Exists)
+    )

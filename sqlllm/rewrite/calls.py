@@ -1,0 +1,38 @@
+"""Which expressions ask a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlglot import exp
+
+# Functions of the catalog `ai` that never send anything to a model.
+FREE = frozenset({"count_tokens"})
+
+
+def call_name(node: exp.Expr | None) -> str | None:
+    """`filter` for `ai.filter(...)`; None for anything else."""
+    if not isinstance(node, exp.Dot) or not isinstance(node.expression, exp.Func):
+        return None
+    if not isinstance(node.this, exp.Identifier) or node.this.name.lower() != "ai":
+        return None
+    name: str = node.expression.name if isinstance(node.expression, exp.Anonymous) else ""
+    return (name or node.expression.sql_name()).lower()
+
+
+def asks(node: exp.Expr | None) -> bool:
+    """Whether evaluating this expression may send something to a model."""
+    return node is not None and any(True for _ in calls(node))
+
+
+def calls(node: exp.Expr) -> Iterator[exp.Dot]:
+    """The calls in an expression that ask a model."""
+    for dot in node.find_all(exp.Dot):
+        name = call_name(dot)
+        if name is not None and name not in FREE:
+            yield dot
+
+
+def is_subquery_free(node: exp.Expr) -> bool:
+    """Whether an expression can be moved without moving a query with it."""
+    return node.find(exp.Query, exp.Subquery) is None

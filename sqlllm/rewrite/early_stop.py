@@ -1,0 +1,183 @@
+"""AI predicates in growing rounds: stop at LIMIT, and order several by what they cost.
+
+`WHERE cheap AND ai.filter(x, 'q') LIMIT 5` becomes: number the rows that pass the cheap
+predicates, hand the texts to one UDF in that order, and keep the rows it names. The UDF asks in
+rounds that at most double what has been asked, and ends when enough rows qualify. Of several
+predicates it learns cost and selectivity as it goes and asks the one first that saves most.
+
+Safe where LIMIT is settled by WHERE alone: each result row comes from one row of FROM, and ORDER
+BY has no call in it. Without LIMIT it is used for two predicates and more over one table, and
+then anything may stand above.
+"""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from sqlllm.rewrite.calls import asks, call_name, is_subquery_free
+from sqlllm.rewrite.source import ROW, is_row_by_row, sort_keys, source, top
+
+ROWS = "__ai_rows"
+
+
+def early_stop(select: exp.Select) -> exp.Select:
+    """Apply the rule to one query block."""
+    predicates, cheap = _split(select)
+    limits = top(select)
+    if not predicates or limits is None or any(asks(c) for c in cheap):
+        return select
+    keys = sort_keys(select)
+    if select.args.get("limit"):
+        if keys is None or any(asks(key) for key in keys) or not is_row_by_row(select):
+            return select
+    elif len(predicates) < 2 or select.args.get("joins"):
+        return select  # DuckDB moves each below the join, to the side that it is about
+    else:
+        keys = []
+    if any(asks(select.args.get(part)) for part in ("from_", "from")):
+        return select
+    wrapped = source(select)
+    if wrapped is None or _selects_all(select, wrapped.several):
+        return select
+
+    number = exp.alias_(
+        exp.Window(
+            this=exp.RowNumber(),
+            order=exp.Order(expressions=[key.copy() for key in keys]) if keys else None,
+        ),
+        ROW,
+    )
+    inner = exp.Select(expressions=[*(c.copy() for c in wrapped.columns), number])
+    for part in ("from_", "joins"):
+        inner.set(part, _copied(select.args.get(part)))
+    for join in inner.args.get("joins") or ():
+        _keep_cheap(join)
+    inner.set("where", exp.Where(this=exp.and_(*(c.copy() for c in cheap))) if cheap else None)
+
+    rows = exp.to_table(ROWS, alias=wrapped.alias.copy() if wrapped.alias else None)
+    wanted = _wanted(limits) if select.args.get("limit") else exp.Null()
+    hits = exp.select(exp.Explode(this=_first(wanted, predicates))).from_(rows)
+    kept = exp.select("*").from_(ROWS).where(exp.column(ROW).isin(query=hits))
+    kept = kept.with_(ROWS, as_=inner, materialized=True)
+
+    outer = select.copy()
+    alias = wrapped.alias.copy() if wrapped.alias else exp.to_identifier("__ai_kept")
+    outer.set("from_", exp.From(this=exp.Subquery(this=kept, alias=exp.TableAlias(this=alias))))
+    outer.set("joins", None)
+    outer.set("where", None)
+    if select.args.get("limit"):
+        outer.set("order", exp.Order(expressions=[exp.Ordered(this=exp.column(ROW))]))
+    for star in [p for p in outer.expressions if isinstance(p, exp.Star)]:
+        star.set("except_", [exp.column(ROW)])
+    return outer
+
+
+def _split(select: exp.Select) -> tuple[list[exp.Expr], list[exp.Expr]]:
+    """The conjuncts that are AI predicates, from WHERE and the ON of inner joins; the others."""
+    predicates: list[exp.Expr] = []
+    cheap: list[exp.Expr] = []
+    where = select.args.get("where")
+    if where is not None:
+        for term in where.this.flatten() if isinstance(where.this, exp.And) else [where.this]:
+            (predicates if _is_predicate(term) else cheap).append(term.unnest())
+    joins = select.args.get("joins") or ()
+    outer = any(join.args.get("side") for join in joins)
+    for join in joins:
+        on = join.args.get("on")
+        if on is None or not asks(on):
+            continue
+        for term in on.flatten() if isinstance(on, exp.And) else [on]:
+            if outer or not _is_predicate(term):
+                if asks(term):
+                    return [], []  # a call that decides the join itself
+            else:
+                predicates.append(term.unnest())
+    return predicates, cheap
+
+
+def _keep_cheap(join: exp.Join) -> None:
+    on = join.args.get("on")
+    if on is None or not asks(on):
+        return
+    terms = on.flatten() if isinstance(on, exp.And) else [on]
+    cheap = [term.copy() for term in terms if not asks(term)]
+    join.set("on", exp.and_(*cheap) if cheap else exp.true())
+
+
+def _is_predicate(term: exp.Expr) -> bool:
+    """`ai.filter(text, 'constant', ...)` or NOT of it."""
+    term = term.unnest()
+    term = term.this.unnest() if isinstance(term, exp.Not) else term
+    if call_name(term) != "filter":
+        return False
+    text, *rest = term.expression.expressions
+    constant = all(
+        option.find(exp.Column, exp.Placeholder, exp.Parameter) is None
+        if not isinstance(option, exp.PropertyEQ)
+        else option.expression.find(exp.Column, exp.Placeholder, exp.Parameter) is None
+        for option in rest
+    )
+    return bool(rest) and constant and not asks(text) and is_subquery_free(term)
+
+
+def _first(wanted: exp.Expr, predicates: list[exp.Expr]) -> exp.Expr:
+    """`__ai_first(wanted, [{texts, options, negated}, ...], query_id)`."""
+    entries = []
+    for predicate in predicates:
+        negated = isinstance(predicate, exp.Not)
+        call = predicate.this.unnest() if negated else predicate
+        text, *options = call.expression.expressions
+        texts = exp.ArrayAgg(
+            this=exp.Order(
+                this=exp.cast(text.copy(), "VARCHAR"),
+                expressions=[exp.Ordered(this=exp.column(ROW))],
+            )
+        )
+        packed = exp.Dot(
+            this=exp.to_identifier("ai"),
+            expression=exp.Anonymous(
+                this="_filter_options", expressions=[option.copy() for option in options]
+            ),
+        )
+        entries.append(
+            exp.Struct(
+                expressions=[
+                    exp.PropertyEQ(this=exp.to_identifier(name), expression=value)
+                    for name, value in (
+                        ("texts", texts),
+                        ("options", packed),
+                        ("negated", exp.Boolean(this=negated)),
+                    )
+                ]
+            )
+        )
+    return exp.Anonymous(
+        this="__ai_first",
+        expressions=[
+            wanted,
+            exp.Array(expressions=entries),
+            exp.Anonymous(this="current_query_id", expressions=[]),
+        ],
+    )
+
+
+def _wanted(limits: tuple[exp.Expr | None, exp.Expr | None]) -> exp.Expr:
+    """LIMIT plus OFFSET."""
+    return exp.Literal.number(sum(int(value.name) for value in limits if value is not None))
+
+
+def _selects_all(select: exp.Select, several: bool) -> bool:
+    """Whether `*` stands where the row number could not be taken out of it."""
+    for star in select.find_all(exp.Star):
+        top_level = star.parent is select and star.arg_key == "expressions"
+        counted = isinstance(star.parent, exp.Count)
+        odd = any(star.args.get(name) for name in ("except_", "replace", "rename"))
+        if several or odd or not (top_level or counted):
+            return True
+    return select.find(exp.Columns) is not None
+
+
+def _copied(value: object) -> object:
+    if isinstance(value, list):
+        return [item.copy() for item in value]
+    return value.copy() if isinstance(value, exp.Expr) else value

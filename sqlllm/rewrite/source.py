@@ -1,0 +1,178 @@
+"""The rows of a query block before its AI calls, as a table that can stand in FROM.
+
+A block over one table keeps the table's alias: `FROM (SELECT * FROM t WHERE ...) AS t`. A block
+over several keeps each table as one column, a struct of its row, named by the alias: `a.x` then
+reads a field of the struct where it read a column. That needs every column to be written with
+its table, since names aren't looked up; else the block is left as it stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+ROW = "__ai_row"  # the number of a row, from 1, in the order of the block
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What FROM and WHERE become.
+
+    Attributes:
+        columns: The select list that carries every column of the block.
+        alias: The alias that the new table needs, or None where any will do.
+        several: Whether each column is a table's row.
+    """
+
+    columns: tuple[exp.Expr, ...]
+    alias: exp.Identifier | None
+    several: bool
+
+
+def source(select: exp.Select) -> Source | None:
+    """How to wrap the block's FROM, or None where that can't be done safely."""
+    from_ = select.args.get("from_") or select.args.get("from")
+    if from_ is None or select.args.get("laterals"):
+        return None
+    tables = [from_.this, *(join.this for join in select.args.get("joins") or ())]
+    if any(not _plain(table) for table in tables):
+        return None
+    if len(tables) == 1:
+        return _one(select, tables[0])
+    return _several(select, tables)
+
+
+def _plain(table: exp.Expr) -> bool:
+    """A table or a subquery as it is usually written, without PIVOT, SAMPLE or column aliases."""
+    if not isinstance(table, exp.Table | exp.Subquery):
+        return False
+    alias = table.args.get("alias")
+    odd = ("pivots", "sample", "joins", "laterals", "version", "when", "ordinality", "hints")
+    return not any(table.args.get(name) for name in odd) and not (
+        alias is not None and alias.args.get("columns")
+    )
+
+
+def _identifier(table: exp.Expr) -> exp.Identifier | None:
+    alias = table.args.get("alias")
+    if alias is not None:
+        found = alias.this
+    elif isinstance(table, exp.Table) and isinstance(table.this, exp.Identifier):
+        found = table.this
+    else:
+        found = None
+    return found.copy() if isinstance(found, exp.Identifier) else None
+
+
+def _one(select: exp.Select, table: exp.Expr) -> Source | None:
+    alias = _identifier(table)
+    for column in _columns(select):
+        named = column.args.get("table")
+        if named is not None and (alias is None or named.name.lower() != alias.name.lower()):
+            return None
+        if column.args.get("db") is not None:
+            return None
+        if named is None and alias is not None and column.name.lower() == alias.name.lower():
+            return None  # may be the row itself
+    return Source((exp.Star(),), alias, several=False)
+
+
+def _several(select: exp.Select, tables: list[exp.Expr]) -> Source | None:
+    aliases = [_identifier(table) for table in tables]
+    names = [alias.name.lower() for alias in aliases if alias is not None]
+    if len(set(names)) != len(tables) or select.find(exp.Star):
+        return None
+    for join in select.args["joins"]:
+        if (
+            join.args.get("using")
+            or join.args.get("method")
+            or join.args.get("kind")
+            in (
+                "SEMI",
+                "ANTI",
+            )
+        ):
+            return None
+    for column in _columns(select):
+        named = column.args.get("table")
+        if named is None or named.name.lower() not in names or column.args.get("db") is not None:
+            return None
+    columns = tuple(exp.column(alias.copy()) for alias in aliases if alias is not None)
+    return Source(columns, None, several=True)
+
+
+def _columns(select: exp.Select) -> list[exp.Column]:
+    """Columns of the block itself; those inside the subqueries of FROM have their own tables."""
+    found: list[exp.Column] = []
+    for part in ("expressions", "where", "group", "having", "qualify", "order", "joins"):
+        value = select.args.get(part)
+        for node in value if isinstance(value, list) else [value]:
+            if isinstance(node, exp.Join):
+                node = node.args.get("on")
+            if isinstance(node, exp.Expr):
+                found += node.find_all(exp.Column)
+    return [column for column in found if not isinstance(column.this, exp.Star)]
+
+
+def sort_keys(select: exp.Select) -> list[exp.Ordered] | None:
+    """ORDER BY with aliases and ordinals replaced by what they stand for; None if unclear."""
+    order = select.args.get("order")
+    if order is None:
+        return []
+    aliases = {p.alias.lower(): p.this for p in select.expressions if isinstance(p, exp.Alias)}
+    keys = []
+    for key in order.expressions:
+        key = key.copy()
+        if not isinstance(key, exp.Ordered) or not isinstance(key.this, exp.Expr):
+            return None
+        target = key.this
+        if isinstance(target, exp.Literal):
+            if target.is_string or any(isinstance(p, exp.Star) for p in select.expressions):
+                return None
+            at = int(target.this) - 1
+            if not 0 <= at < len(select.expressions):
+                return None
+            target.replace(select.expressions[at].unalias().copy())
+        elif isinstance(target, exp.Column) and not target.args.get("table"):
+            if target.name.lower() == "all":
+                return None
+            meant = aliases.get(target.name.lower())
+            if meant is not None:
+                target.replace(meant.copy())
+        elif any(c.name.lower() in aliases and not c.table for c in target.find_all(exp.Column)):
+            return None  # DuckDB lets an alias stand inside an expression too
+        keys.append(key)
+    return keys
+
+
+def top(select: exp.Select) -> tuple[exp.Expr | None, exp.Expr | None] | None:
+    """LIMIT and OFFSET as whole numbers; None where they are anything else."""
+    limit, offset = select.args.get("limit"), select.args.get("offset")
+    values = []
+    for clause in (limit, offset):
+        value = clause.expression if clause is not None else None
+        if value is not None and not (isinstance(value, exp.Literal) and value.is_int):
+            return None
+        values.append(value)
+    if limit is not None and not isinstance(limit, exp.Limit):
+        return None
+    return values[0], values[1]
+
+
+def is_row_by_row(select: exp.Select) -> bool:
+    """Whether each row of the result comes from one row of FROM, all else the same."""
+    odd = ("distinct", "group", "having", "qualify", "windows", "connect", "match", "sample")
+    if any(select.args.get(name) for name in odd):
+        return False
+    for projection in select.expressions:
+        if projection.find(exp.AggFunc, exp.Window, exp.Explode, exp.Unnest, exp.Query):
+            return False
+        if any(_aggregates(f) for f in projection.find_all(exp.Anonymous)):
+            return False
+    return True
+
+
+def _aggregates(function: exp.Anonymous) -> bool:
+    """Whether an unknown function may be an aggregate: any but those in `ai`."""
+    return not isinstance(function.parent, exp.Dot)

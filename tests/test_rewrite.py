@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import random
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+import sqlllm
+from sqlllm.rewrite import RULES, plan
+
+FIXTURES = Path(__file__).parent / "fixtures" / "rewrite"
+TABLES = """
+CREATE TABLE t AS SELECT * FROM (VALUES
+    (1, 0, 'bad bug'), (2, 1, 'bad'), (3, 1, 'good bug'), (4, 2, NULL), (5, 2, 'good bug'),
+    (6, NULL, 'good')) v(id, k, x);
+CREATE TABLE u AS SELECT * FROM (VALUES (1, 'good'), (1, 'bad'), (2, 'x'), (7, 'q')) v(k, y);
+"""
+
+
+def answer(task: sqlllm.Task, text: str) -> Any:
+    if task.kind == "complete":
+        return text.upper()
+    if task.yes_no:
+        return ("bug" if "bug" in task.instruction else "good") in text
+    return next((label for label in task.labels if label in text), task.labels[0])
+
+
+class Both:
+    """The same tables with and without rewriting, and one model that counts."""
+
+    def __init__(self, tables: str) -> None:
+        self.fake = sqlllm.FakeModel(answer)
+        models = {"fake": self.fake}
+        self.on = sqlllm.connect(models=models, model="fake")
+        self.off = sqlllm.connect(models=models, model="fake", rewrite=["names"])
+        for db in (self.on, self.off):
+            db.execute(tables)
+
+    def run(self, db: sqlllm.Connection, query: str) -> tuple[list[Any], list[str], int]:
+        """Rows, column names, and how many inputs were sent."""
+        self.fake.fingerprint = uuid.uuid4().hex  # nothing is cached
+        self.fake.inputs.clear()
+        db.execute(query)
+        names = [column[0] for column in db.description]
+        return db.fetchall(), names, len(self.fake.inputs)
+
+
+@pytest.fixture(scope="module")
+def both() -> Iterator[Both]:
+    pair = Both(TABLES)
+    yield pair
+    pair.on.close()
+    pair.off.close()
+
+
+def cases() -> Iterator[Any]:
+    for path in sorted(FIXTURES.glob("*.sql")):
+        for i, block in enumerate(path.read_text(encoding="utf-8").strip().split("\n\n")):
+            reason, calls, query, expected = block.split("\n")
+            yield pytest.param(
+                path.stem,
+                query.rstrip(";"),
+                expected.rstrip(";"),
+                int(calls.removeprefix("-- calls: ")),
+                id=f"{path.stem}-{i}: {reason.removeprefix('-- ')}",
+            )
+
+
+def test_each_rule_has_a_fixture() -> None:
+    assert {path.stem for path in FIXTURES.glob("*.sql")} == set(RULES) - {"names"}
+
+
+@pytest.mark.parametrize(("rule", "query", "expected", "calls"), list(cases()))
+def test_fixture(both: Both, rule: str, query: str, expected: str, calls: int) -> None:
+    made = both.on.explain(query)
+    assert made.sql == expected
+    assert made.fired == ((rule,) if query != expected else ())
+    rows, names, sent = both.run(both.on, query)
+    plain, plain_names, plain_sent = both.run(both.off, query)
+    assert rows == plain
+    assert names == plain_names
+    assert sent == calls <= plain_sent
+
+
+def test_rules_are_switched_by_name(both: Both) -> None:
+    query = "SELECT ai_complete(x) FROM t ORDER BY id LIMIT 1"
+    functions = {"complete": ("prompt",)}
+    assert plan(query, functions).fired == ("names", "after_limit")
+    assert plan(query, functions, ["after_limit"]).fired == ()
+    with pytest.raises(sqlllm.ConfigError, match="did you mean `early_stop`"):
+        sqlllm.connect(rewrite=["early_stopp"])
+    with sqlllm.connect(rewrite=False) as db:
+        assert db.explain(query).sql == query
+
+
+def test_a_statement_that_is_left_says_why(both: Both) -> None:
+    query = "SELECT ai.complete(x) FROM t WHERE id = ? LIMIT 1"
+    assert "write $1, $2" in str(both.on.explain(query))
+    assert both.on.execute(query, [3]).fetchall() == [("GOOD BUG",)]
+    query = "SELECT ai.complete(x) FROM t WHERE id = $1 LIMIT 1"
+    assert both.on.explain(query).fired == ("after_limit",)
+    assert both.on.execute(query, [3]).fetchall() == [("GOOD BUG",)]
+    query = "WITH RECURSIVE r AS (SELECT 1 AS i) SELECT ai.complete('x') FROM r LIMIT 1"
+    assert "WITH RECURSIVE" in str(both.on.explain(query))
+    assert both.on.execute(query).fetchall() == [("X",)]
+
+
+def test_scripts_and_the_statements_that_write(both: Both, tmp_path: Path) -> None:
+    target = tmp_path / "x.csv"
+    both.on.execute(
+        "CREATE TABLE w AS SELECT id, ai.complete(x) AS y FROM t ORDER BY id LIMIT 1;"
+        "INSERT INTO w SELECT id, ai.complete(x) FROM t WHERE ai.filter(x, 'good?')"
+        " ORDER BY id LIMIT 1;"
+        f"COPY (SELECT id, ai.complete(x) AS y FROM t ORDER BY id LIMIT 1) TO '{target}'"
+    )
+    assert both.on.execute("FROM w ORDER BY id").fetchall() == [(1, "BAD BUG"), (3, "GOOD BUG")]
+    assert target.read_text(encoding="utf-8") == "id,y\n1,BAD BUG\n"
+    both.on.execute("DROP TABLE w")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT nope, ai.complete(x) FROM t ORDER BY id LIMIT 1",
+        "SELECT ai.complete(x) FROM nowhere LIMIT 1",
+        "SELECT ai.complete(x) FROM t WHERE ai.filter(x, 'good?') AND id LIKE LIMIT 1",
+        "SELECT ai.complete(x FROM t LIMIT 1",
+        "SELECT ai.complete(x) FROM t LIMIT 1 LIMIT 2",
+    ],
+)
+def test_duckdbs_own_error_with_the_users_text(both: Both, query: str) -> None:
+    with pytest.raises(duckdb.Error) as ours:
+        both.on.execute(query)
+    with pytest.raises(duckdb.Error) as theirs:
+        both.off.execute(query)
+    assert str(ours.value) == str(theirs.value)
+
+
+def generated(draw: random.Random) -> tuple[str, str, bool]:
+    """A query, the same without LIMIT, and whether its order is total."""
+    joined = draw.random() < 0.4
+    a = "a." if joined else draw.choice(["", "t."])
+    text = draw.choice([f"{a}x", f"{a}x || 'q'", *(["b.y", "a.x || b.y"] if joined else [])])
+    kind = draw.choice(["JOIN", "LEFT JOIN"]) if joined else ""
+    call = f"ai.filter({text}, '{draw.choice(['good?', 'a bug?'])}')"
+    other = f"ai.filter({a}x, '{draw.choice(['good?', 'a bug?'])}')"
+    conditions = draw.sample(
+        [
+            f"{a}k > {draw.randint(-1, 2)}",
+            f"{a}id % 2 = {draw.randint(0, 1)}",
+            call,
+            f"NOT {other}",
+            other,
+            f"({a}k IS NULL OR {call})",
+            f"CASE WHEN {a}k > 1 THEN {other} ELSE true END",
+            f"{a}x IN (SELECT x FROM t WHERE k = 1)",
+        ],
+        draw.randint(0, 3),
+    )
+    on = f"a.k = b.k{' AND ' + call if draw.random() < 0.3 else ''}"
+    from_ = f"t AS a {kind} u AS b ON {on}" if joined else "t"
+    columns = draw.sample(
+        [
+            f"{a}id AS i",
+            f"{a}k + 1 AS k1",
+            f"ai.complete({text}) AS c",
+            f"coalesce({a}k::VARCHAR, ai.complete({a}x)) AS g",
+            f"CASE WHEN {a}k = 1 THEN ai.classify({a}x, ['bug', 'bad']) END AS w",
+            f"row_number() OVER (ORDER BY {a}id, {text}) AS n",
+            *([] if joined else ["*"]),
+        ],
+        draw.randint(1, 3),
+    )
+    select = f"SELECT {draw.choice(['', '', '', 'DISTINCT '])}{', '.join(columns)} FROM {from_}"
+    if draw.random() < 0.1:
+        select = f"SELECT {a}k AS k, count(*) AS n, min(ai.complete({a}x)) AS m FROM {from_}"
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    group = f" GROUP BY {a}k" if "count(*) AS n" in select else ""
+    total = not group and "DISTINCT" not in select and draw.random() < 0.6
+    keys = f"{a}id DESC, b.y" if joined else f"{a}id"
+    order = f" ORDER BY {keys}" if total else draw.choice(["", "" if group else f" ORDER BY {a}k"])
+    if "DISTINCT" in select:
+        order = ""
+    limit = f" LIMIT {draw.randint(0, 4)}" if draw.random() < 0.7 else ""
+    limit += f" OFFSET {draw.randint(0, 2)}" if limit and draw.random() < 0.3 else ""
+    body, bare = f"{select}{where}{group}{order}{limit}", f"{select}{where}{group}{order}"
+    if draw.random() < 0.15:
+        return f"WITH c AS ({body}) SELECT * FROM c", f"WITH c AS ({bare}) SELECT * FROM c", total
+    return body, bare, total
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_generated_queries_give_the_same_rows_with_fewer_calls(both: Both, seed: int) -> None:
+    draw = random.Random(seed)
+    fired: Counter[str] = Counter()
+    for _ in range(300):
+        query, bare, total = generated(draw)
+        fired.update(both.on.explain(query).fired)
+        rows, names, sent = both.run(both.on, query)
+        plain, plain_names, plain_sent = both.run(both.off, query)
+        assert names == plain_names, query
+        assert len(rows) == len(plain), query
+        if total or query == bare:
+            assert Counter(rows) == Counter(plain), query
+            assert not total or rows == plain, query
+        else:
+            every, _, _ = both.run(both.off, bare)
+            if "OVER" not in query:
+                assert not Counter(rows) - Counter(every), query
+        assert sent <= plain_sent, query
+    assert fired["after_limit"] > 10
+    assert fired["early_stop"] > 10

@@ -1,0 +1,92 @@
+"""`__ai_first`: the first rows for which all predicates hold, asking no more than it must."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from sqlllm.function import Call, set_function
+from sqlllm.runtime.runtime import Runtime
+from sqlllm.udfs.score import p_yes
+
+FIRST_ROUND, LARGEST_ROUND = 64, 1 << 16  # rows, where no LIMIT gives a better start
+EVIDENCE = 16  # rows asked of a predicate before its selectivity counts
+
+
+@dataclass(slots=True)
+class _Predicate:
+    """One AI predicate, and what has been learned of it."""
+
+    call: Call
+    texts: pa.Array
+    negated: bool
+    cost: float  # of one row: its length, for want of better
+    asked: int = 0
+    passed: int = 0
+
+    @property
+    def selectivity(self) -> float:
+        """The part of the rows that passes, by Laplace's rule."""
+        return (self.passed + 1) / (self.asked + 2)
+
+    @property
+    def rank(self) -> float:
+        """Cost per row ruled out (Hellerstein and Stonebraker, Predicate Migration, 1993)."""
+        return self.cost / (1 - self.selectivity)
+
+    def passing(self, rows: Sequence[int]) -> list[int]:
+        """Those of `rows` for which it holds."""
+        probabilities = p_yes(self.call, self.texts.take(pa.array(rows, pa.int64()))).to_pylist()
+        self.asked += len(rows)
+        found = [
+            row
+            for row, p in zip(rows, probabilities, strict=True)
+            if p is not None and (p > 0.5) != self.negated
+        ]
+        self.passed += len(found)
+        return found
+
+
+@set_function("BIGINT", "STRUCT(texts VARCHAR[], options VARCHAR, negated BOOLEAN)[]")
+def first(runtime: Runtime, query_id: int, wanted: int | None, entries: Any) -> list[int]:
+    """Numbers, from 1, of the first `wanted` rows (None: of all) for which all predicates hold."""
+    predicates = [_predicate(runtime, query_id, entry) for entry in entries]
+    total = min((len(p.texts) for p in predicates), default=0)
+    hits: list[int] = []
+    at, size = 0, wanted or FIRST_ROUND
+    while at < total and (wanted is None or len(hits) < wanted):
+        rows: Sequence[int] = range(at, min(at + size, total))
+        at = rows[-1] + 1
+        for predicate in _in_order(predicates):
+            rows = predicate.passing(rows) if rows else rows
+        hits += rows
+        size = _next_round(at, len(hits), wanted)
+    return [row + 1 for row in hits[:wanted]]
+
+
+def _in_order(predicates: list[_Predicate]) -> list[_Predicate]:
+    """As they are written, until enough has been asked of each to know better."""
+    if any(predicate.asked < EVIDENCE for predicate in predicates):
+        return predicates
+    return sorted(predicates, key=lambda predicate: predicate.rank)
+
+
+def _next_round(asked: int, found: int, wanted: int | None) -> int:
+    """Rows to ask next: what should suffice, and never more than have been asked before."""
+    if wanted is None:
+        return min(asked * 3, LARGEST_ROUND)
+    missing = max(wanted - found, 1)
+    enough = -(-missing * asked // found) if found else asked
+    return max(1, min(enough, asked, LARGEST_ROUND))
+
+
+def _predicate(runtime: Runtime, query_id: int, entry: Any) -> _Predicate:
+    call = Call(runtime, "filter", json.loads(entry["options"].as_py()), query_id)
+    texts = entry["texts"].values
+    texts = pa.array([], pa.string()) if texts is None else texts
+    cost = texts.nbytes / max(len(texts), 1) + len(call.text("question"))
+    return _Predicate(call, texts, bool(entry["negated"].as_py()), cost)
