@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sqlllm.function import Call, set_function
 from sqlllm.runtime.runtime import Runtime
@@ -69,9 +70,9 @@ def first(runtime: Runtime, query_id: int, wanted: int | None, entries: Any) -> 
 
 
 def _in_order(predicates: list[_Predicate]) -> list[_Predicate]:
-    """As they are written, until enough has been asked of each to know better."""
+    """The cheaper first, until enough has been asked of each to know how selective they are."""
     if any(predicate.asked < EVIDENCE for predicate in predicates):
-        return predicates
+        return sorted(predicates, key=lambda predicate: predicate.cost)
     return sorted(predicates, key=lambda predicate: predicate.rank)
 
 
@@ -88,5 +89,5 @@ def _predicate(runtime: Runtime, query_id: int, entry: Any) -> _Predicate:
     call = Call(runtime, "filter", json.loads(entry["options"].as_py()), query_id)
     texts = entry["texts"].values
     texts = pa.array([], pa.string()) if texts is None else texts
-    cost = texts.nbytes / max(len(texts), 1) + len(call.text("question"))
+    cost = pc.mean(pc.binary_length(texts)).as_py() or 0.0
     return _Predicate(call, texts, bool(entry["negated"].as_py()), cost)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from sqlllm.rewrite.calls import asks, call_name, is_subquery_free
-from sqlllm.rewrite.source import ROW, is_row_by_row, sort_keys, source, top
+from sqlllm.rewrite.source import ROW, is_row_by_row, sort_keys, source, stars, top
 
 ROWS = "__ai_rows"
 
@@ -56,7 +56,11 @@ def early_stop(select: exp.Select) -> exp.Select:
 
     rows = exp.to_table(ROWS, alias=wrapped.alias.copy() if wrapped.alias else None)
     wanted = _wanted(limits) if select.args.get("limit") else exp.Null()
-    hits = exp.select(exp.Explode(this=_first(wanted, predicates))).from_(rows)
+    found: exp.Expr = _first(wanted, predicates)
+    if select.args.get("limit") and limits[1] is not None:
+        start = exp.Literal.number(int(limits[1].name) + 1)
+        found = exp.Bracket(this=found, expressions=[exp.Slice(this=start)], offset=1)
+    hits = exp.select(exp.Explode(this=found)).from_(rows)
     kept = exp.select("*").from_(ROWS).where(exp.column(ROW).isin(query=hits))
     kept = kept.with_(ROWS, as_=inner, materialized=True)
 
@@ -66,7 +70,10 @@ def early_stop(select: exp.Select) -> exp.Select:
     outer.set("joins", None)
     outer.set("where", None)
     if select.args.get("limit"):
+        # The rows kept are those of LIMIT and OFFSET: calls in the select list see no other.
         outer.set("order", exp.Order(expressions=[exp.Ordered(this=exp.column(ROW))]))
+        outer.set("limit", None)
+        outer.set("offset", None)
     for star in [p for p in outer.expressions if isinstance(p, exp.Star)]:
         star.set("except_", [exp.column(ROW)])
     return outer
@@ -162,13 +169,14 @@ def _first(wanted: exp.Expr, predicates: list[exp.Expr]) -> exp.Expr:
 
 
 def _wanted(limits: tuple[exp.Expr | None, exp.Expr | None]) -> exp.Expr:
-    """LIMIT plus OFFSET."""
-    return exp.Literal.number(sum(int(value.name) for value in limits if value is not None))
+    """LIMIT plus OFFSET; nothing for LIMIT 0."""
+    limit, offset = (int(value.name) if value is not None else 0 for value in limits)
+    return exp.Literal.number(limit + offset if limit else 0)
 
 
 def _selects_all(select: exp.Select, several: bool) -> bool:
     """Whether `*` stands where the row number could not be taken out of it."""
-    for star in select.find_all(exp.Star):
+    for star in stars(select):
         top_level = star.parent is select and star.arg_key == "expressions"
         counted = isinstance(star.parent, exp.Count)
         odd = any(star.args.get(name) for name in ("except_", "replace", "rename"))

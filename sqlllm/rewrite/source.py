@@ -81,7 +81,7 @@ def _one(select: exp.Select, table: exp.Expr) -> Source | None:
 def _several(select: exp.Select, tables: list[exp.Expr]) -> Source | None:
     aliases = [_identifier(table) for table in tables]
     names = [alias.name.lower() for alias in aliases if alias is not None]
-    if len(set(names)) != len(tables) or select.find(exp.Star):
+    if len(set(names)) != len(tables) or stars(select):
         return None
     for join in select.args["joins"]:
         if (
@@ -113,6 +113,11 @@ def _columns(select: exp.Select) -> list[exp.Column]:
             if isinstance(node, exp.Expr):
                 found += node.find_all(exp.Column)
     return [column for column in found if not isinstance(column.this, exp.Star)]
+
+
+def stars(select: exp.Select) -> list[exp.Star]:
+    """The stars of the block itself, not those of its subqueries."""
+    return [star for star in select.find_all(exp.Star) if star.find_ancestor(exp.Query) is select]
 
 
 def sort_keys(select: exp.Select) -> list[exp.Ordered] | None:
