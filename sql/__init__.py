@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-INTERNAL = ("_filter_options",)  # used by other macros and by the rewriter
+INTERNAL = ("_filter_options", "_pair", "_relation")  # used by other macros and by the rewriter
 VIEWS = ("models", "functions", "usage", "errors")
 ORDER = (
-    "complete", "classify", "classify_scores", "filter", "score", "embed", "similarity",
+    "complete", "classify", "classify_scores", "filter", "match", "score", "embed", "similarity",
     "count_tokens",
 )  # fmt: skip
 

@@ -19,6 +19,7 @@ ROWS = "(VALUES ('good bug'), (NULL), ('bad'), ('good bug'), ('')) t(x)"
         ("ai.classify(x, MAP {'a': 'first', 'bug': ''})", ["bug", None, "a", "bug", "a"], 3),
         ("ai.filter(x, 'is it good?')", [True, None, False, True, False], 3),
         ("ai.score(x, 'is it good?')", [1.0, None, 0.0, 1.0, 0.0], 3),
+        ("ai.match(x, 'bad', 'alike')", [True, None, False, True, False], 3),
         ("ai_filter(x, 'is it good?')", [True, None, False, True, False], 3),
         ("len(ai.embed(x))", [3, None, 3, 3, 3], 3),
         ("round(ai.similarity(x, x), 5)", [1.0, None, 1.0, 1.0, 1.0], 3),

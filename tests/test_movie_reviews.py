@@ -23,8 +23,8 @@ def oracle() -> sqlllm.FakeModel:
         sentiment = {row["reviewText"]: row["scoreSentiment"] for row in csv.DictReader(file)}
 
     def answer(task: sqlllm.Task, text: str) -> Any:
-        if " <and> " in text:
-            a, b = text.split(" <and> ")
+        if text.startswith("Text A: "):
+            a, b = text.removeprefix("Text A: ").split("\nText B: ")
             return sentiment[a] == sentiment[b]
         if task.yes_no:
             return sentiment[text] == "POSITIVE"
@@ -79,7 +79,7 @@ def test_ten_pairs_of_one_sentiment(db: sqlllm.Connection, oracle: sqlllm.FakeMo
     rows = db.execute(
         f"SELECT a.scoreSentiment, b.scoreSentiment FROM {BIGGEST} AS a JOIN {BIGGEST} AS b "
         "ON a.reviewId <> b.reviewId "
-        "AND ai.filter(a.reviewText || ' <and> ' || b.reviewText, 'the same sentiment?') LIMIT 10"
+        "AND ai.match(a.reviewText, b.reviewText, 'express the same sentiment') LIMIT 10"
     ).fetchall()
     assert len(rows) == 10
     assert all(a == b for a, b in rows)

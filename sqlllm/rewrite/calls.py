@@ -29,10 +29,33 @@ def calls(node: exp.Expr) -> Iterator[exp.Dot]:
     """The calls in an expression that ask a model."""
     for dot in node.find_all(exp.Dot):
         name = call_name(dot)
-        if name is not None and name not in FREE:
+        if name is not None and name not in FREE and not name.startswith("_"):
             yield dot
 
 
 def is_subquery_free(node: exp.Expr) -> bool:
     """Whether an expression can be moved without moving a query with it."""
     return node.find(exp.Query, exp.Subquery) is None
+
+
+def as_filter(call: exp.Expr) -> tuple[exp.Expr, list[exp.Expr]] | None:
+    """Text and options of `ai.filter`, also where it is written as `ai.match`; else None."""
+    name = call_name(call)
+    arguments = call.expression.expressions if name in ("filter", "match") else []
+    wanted = {"filter": 2, "match": 3}.get(name or "", 0)
+    if len(arguments) < wanted or not wanted:
+        return None
+    if any(isinstance(argument, exp.PropertyEQ) for argument in arguments[:wanted]):
+        return None
+    if name == "filter":
+        return arguments[0], list(arguments[1:])
+    a, b, relation, *options = arguments
+    return ai_call("_pair", a, b), [ai_call("_relation", relation), *options]
+
+
+def ai_call(name: str, *arguments: exp.Expr) -> exp.Expr:
+    """`ai.name(...)` of copies of the arguments."""
+    copies = [argument.copy() for argument in arguments]
+    return exp.Dot(
+        this=exp.to_identifier("ai"), expression=exp.Anonymous(this=name, expressions=copies)
+    )

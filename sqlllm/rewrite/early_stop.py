@@ -1,9 +1,10 @@
 """AI predicates in growing rounds: stop at LIMIT, and order several by what they cost.
 
-`WHERE cheap AND ai.filter(x, 'q') LIMIT 5` becomes: number the rows that pass the cheap
-predicates, hand the texts to one UDF in that order, and keep the rows it names. The UDF asks in
-rounds that at most double what has been asked, and ends when enough rows qualify. Of several
-predicates it learns cost and selectivity as it goes and asks the one first that saves most.
+`WHERE cheap AND ai.filter(x, 'q') LIMIT 5`, or with `ai.match` in JOIN ... ON, becomes: number
+the rows that pass the cheap predicates, hand the texts to one UDF in that order, and keep the
+rows it names. The UDF asks in rounds that at most double what has been asked, and ends when
+enough rows qualify. Of several predicates it learns cost and selectivity as it goes and asks the
+one first that saves most.
 
 Safe where LIMIT is settled by WHERE alone: each result row comes from one row of FROM, and ORDER
 BY has no call in it. Without LIMIT it is used for two predicates and more over one table, and
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from sqlllm.rewrite.calls import asks, call_name, is_subquery_free
+from sqlllm.rewrite.calls import ai_call, as_filter, asks, is_subquery_free
 from sqlllm.rewrite.source import ROW, is_row_by_row, sort_keys, source, stars, top
 
 ROWS = "__ai_rows"
@@ -112,19 +113,17 @@ def _keep_cheap(join: exp.Join) -> None:
 
 
 def _is_predicate(term: exp.Expr) -> bool:
-    """`ai.filter(text, 'constant', ...)` or NOT of it."""
+    """`ai.filter(text, 'constant', ...)`, `ai.match(a, b, 'constant', ...)`, or NOT of it."""
     term = term.unnest()
     term = term.this.unnest() if isinstance(term, exp.Not) else term
-    if call_name(term) != "filter":
+    call = as_filter(term)
+    if call is None:
         return False
-    text, *rest = term.expression.expressions
-    constant = all(
-        option.find(exp.Column, exp.Placeholder, exp.Parameter) is None
-        if not isinstance(option, exp.PropertyEQ)
-        else option.expression.find(exp.Column, exp.Placeholder, exp.Parameter) is None
-        for option in rest
-    )
-    return bool(rest) and constant and not asks(text) and is_subquery_free(term)
+    text, options = call
+    values = [o.expression if isinstance(o, exp.PropertyEQ) else o for o in options]
+    if any(value.find(exp.Column, exp.Placeholder, exp.Parameter) for value in values):
+        return False
+    return not asks(text) and is_subquery_free(term)
 
 
 def _first(wanted: exp.Expr, predicates: list[exp.Expr]) -> exp.Expr:
@@ -132,20 +131,17 @@ def _first(wanted: exp.Expr, predicates: list[exp.Expr]) -> exp.Expr:
     entries = []
     for predicate in predicates:
         negated = isinstance(predicate, exp.Not)
-        call = predicate.this.unnest() if negated else predicate
-        text, *options = call.expression.expressions
+        call = as_filter(predicate.this.unnest() if negated else predicate)
+        if call is None:
+            continue
+        text, options = call
         texts = exp.ArrayAgg(
             this=exp.Order(
                 this=exp.cast(text.copy(), "VARCHAR"),
                 expressions=[exp.Ordered(this=exp.column(ROW))],
             )
         )
-        packed = exp.Dot(
-            this=exp.to_identifier("ai"),
-            expression=exp.Anonymous(
-                this="_filter_options", expressions=[option.copy() for option in options]
-            ),
-        )
+        packed = ai_call("_filter_options", *options)
         entries.append(
             exp.Struct(
                 expressions=[

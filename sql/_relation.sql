@@ -1,0 +1,5 @@
+-- The question that ai.match asks about a pair. Used by ai.match and by the rewriter.
+-- returns: VARCHAR
+-- example: SELECT ai._relation('name the same product')
+CREATE OR REPLACE MACRO ai._relation(relation) AS
+    'Does this hold for text A and text B: ' || relation || '?';
