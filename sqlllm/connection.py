@@ -8,7 +8,6 @@ import uuid
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -22,6 +21,7 @@ from sqlllm.runtime.runtime import Runtime
 from sqlllm.settings import Settings
 from sqlllm.sql import definitions
 from sqlllm.udfs import FUNCTIONS
+from sqlllm.views import VIEWS
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -296,7 +296,7 @@ def _register(con: Any, installation: _Installation) -> None:
             type="arrow",
             null_handling="special",
         )
-    for name, (returns, rows) in _VIEWS.items():
+    for name, (returns, rows) in VIEWS.items():
         view = _view(rows, installation)
         installation.functions.append(view)
         con.create_function(
@@ -312,51 +312,6 @@ def _view(
     rows: Callable[[Runtime], list[dict[str, Any]]], installation: _Installation
 ) -> Callable[[], list[dict[str, Any]]]:
     return lambda: rows(installation.runtime)
-
-
-def _models(runtime: Runtime) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": name,
-            "uri": uri,
-            "can": list(cls.can_do()),
-            "about": cls.about,
-        }
-        for name, cls, uri in runtime.registry
-    ]
-
-
-def _functions(_: Runtime) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": f"ai.{d.name}",
-            "signature": d.signature,
-            "returns": d.returns,
-            "about": d.about,
-            "example": d.example,
-        }
-        for d in definitions()
-        if d.public
-    ]
-
-
-_VIEWS: Mapping[str, tuple[str, Callable[[Runtime], list[dict[str, Any]]]]] = {
-    "models": ("name VARCHAR, uri VARCHAR, can VARCHAR[], about VARCHAR", _models),
-    "functions": (
-        "name VARCHAR, signature VARCHAR, returns VARCHAR, about VARCHAR, example VARCHAR",
-        _functions,
-    ),
-    "usage": (
-        '"query_id" BIGINT, "function" VARCHAR, model VARCHAR, "rows" BIGINT, '
-        "distinct_inputs BIGINT, cached BIGINT, sent BIGINT, prompt_tokens BIGINT, "
-        "completion_tokens BIGINT, seconds DOUBLE, errors BIGINT",
-        lambda runtime: [asdict(row) for row in runtime.ledger.usage()],
-    ),
-    "errors": (
-        'query_id BIGINT, "function" VARCHAR, model VARCHAR, "input" VARCHAR, message VARCHAR',
-        lambda runtime: [asdict(row) for row in runtime.ledger.failures()],
-    ),
-}
 
 
 def _temp_macros(con: DuckDB) -> None:

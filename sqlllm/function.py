@@ -133,14 +133,33 @@ class Call:
 
     def task(self, **parts: Any) -> Task:
         """A task with the common options of this call."""
-        option = self.options.get
         return Task(
             **parts,
-            temperature=float(option("temperature") or 0),
-            max_tokens=option("max_tokens"),
-            seed=int(option("seed") or 0),
-            truncate=bool(option("truncate")),
+            temperature=float(self._typed("temperature", (int, float), "a number") or 0),
+            max_tokens=self._typed("max_tokens", (int,), "a whole number"),
+            seed=self._typed("seed", (int,), "a whole number") or 0,
+            truncate=bool(self._typed("truncate", (bool,), "true or false")),
         )
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """An option that is text or a list of texts; empty when it is NULL."""
+        value = self.options.get(name)
+        if isinstance(value, str):
+            return (value,)
+        if value is not None and not (
+            isinstance(value, list) and all(isinstance(item, str) for item in value)
+        ):
+            msg = f"{name} must be text or a list of texts, not {value!r}"
+            raise CallError(msg)
+        return tuple(value or ())
+
+    def _typed(self, name: str, kinds: tuple[type, ...], called: str) -> Any:
+        value = self.options.get(name)
+        right = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+        if value is not None and not right:
+            msg = f"{name} must be {called}, not {value!r}"
+            raise CallError(msg)
+        return value
 
     def run(self, task: Task, text: pa.Array) -> pa.DictionaryArray:
         """`Runtime.run` on behalf of this call."""

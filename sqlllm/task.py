@@ -118,11 +118,34 @@ def parse_labels(value: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if isinstance(value, Sequence) and not isinstance(value, str):
         for name in value:
             if not isinstance(name, str):
-                msg = f"labels must be text, not {name!r}"
+                msg = f"labels must be text, not {_sql(name)}"
                 raise CallError(msg, hint="write ['billing', 'bug'] or {'billing': '...'}")
         return tuple(value), ()
-    msg = f"labels must be a list of names or a struct of name and description, not {value!r}"
+    msg = f"labels must be a list of names or a struct of name and description, not {_sql(value)}"
     raise CallError(msg, hint="write ['billing', 'bug'] or {'billing': 'invoices', ...}")
+
+
+def parse_examples(value: object) -> tuple[tuple[str, str], ...]:
+    """Examples as SQL gives them: a list of structs of text and label, or None.
+
+    Example:
+        >>> parse_examples([{"text": "Where is my parcel?", "label": "delivery"}])
+        (('Where is my parcel?', 'delivery'),)
+    """
+    rows = [] if value is None else value
+    if not isinstance(rows, list) or not all(
+        isinstance(row, Mapping)
+        and isinstance(row.get("text"), str)
+        and isinstance(row.get("label"), str)
+        for row in rows
+    ):
+        msg = f"examples must be a list of structs of text and label, not {_sql(value)}"
+        raise CallError(msg, hint="write [{'text': 'Where is my parcel?', 'label': 'delivery'}]")
+    return tuple((row["text"], row["label"]) for row in rows)
+
+
+def _sql(value: object) -> str:
+    return "NULL" if value is None else repr(value)
 
 
 def _check_schema(schema: object) -> None:

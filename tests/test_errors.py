@@ -44,6 +44,27 @@ from sqlllm.models import registry
             "there is no function ai.clasify\nHint: did you mean `classify`?",
         ),
         (
+            "ai.classify('x', ['a', NULL])",
+            sqlllm.CallError,
+            "labels must be text, not NULL\nHint: write ['billing', 'bug'] or {'billing': '...'}",
+        ),
+        (
+            "ai.classify('x', ['a'], examples := ['q'])",
+            sqlllm.CallError,
+            "examples must be a list of structs of text and label, not ['q']\n"
+            "Hint: write [{'text': 'Where is my parcel?', 'label': 'delivery'}]",
+        ),
+        (
+            "ai.complete('x', max_tokens := 'many')",
+            sqlllm.CallError,
+            "max_tokens must be a whole number, not 'many'",
+        ),
+        (
+            "ai.complete('x', stop := 3)",
+            sqlllm.CallError,
+            "stop must be text or a list of texts, not 3",
+        ),
+        (
             "ai.complete('x', on_error := 'ignore')",
             sqlllm.ConfigError,
             "on_error must be 'fail' or 'null', not 'ignore'",

@@ -20,6 +20,7 @@ LAYERS = [
     {"function"},
     {"udfs"},
     {"rewrite", "sql"},
+    {"views"},
     {"connection"},
     {"cli"},
 ]

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from sqlllm.function import Call, function, scatter
-from sqlllm.task import Task, parse_labels
+from sqlllm.task import Task, parse_examples, parse_labels
 
 
 @function(returns="VARCHAR")
@@ -22,12 +22,11 @@ def classify(call: Call, text: pa.Array) -> pa.Array:
 def choose(call: Call) -> Task:
     """The task behind `ai.classify` and `ai.classify_scores`."""
     labels, descriptions = parse_labels(call.options.get("labels"))
-    examples = tuple((e["text"], e["label"]) for e in call.options.get("examples") or ())
     return call.task(
         kind="choose",
         labels=labels,
         descriptions=descriptions,
-        examples=examples,
+        examples=parse_examples(call.options.get("examples")),
         instruction=call.text("instruction"),
     )
 

@@ -10,7 +10,6 @@ from sqlllm.function import Call, function, scatter
 @function(returns="VARCHAR")
 def complete(call: Call, text: pa.Array) -> pa.Array:
     """Text that answers each prompt."""
-    stop = call.options.get("stop") or ()
-    stop = (stop,) if isinstance(stop, str) else tuple(stop)
-    answers = call.run(call.task(kind="complete", system=call.text("system"), stop=stop), text)
+    task = call.task(kind="complete", system=call.text("system"), stop=call.texts("stop"))
+    answers = call.run(task, text)
     return scatter(answers, answers.dictionary)

@@ -32,29 +32,28 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "SELECT name, uri, array_to_string(can, ', ') AS can, about FROM ai.models",
             )
         elif given.command == "functions":
-            _print(":memory:", "SELECT signature, returns FROM ai.functions")
+            # Every function has the same last options: named once, below the table.
+            short = "regexp_replace(signature, ', (model := .*)\\)$', ', …)')"
+            _print(":memory:", f"SELECT {short} AS function, returns FROM ai.functions")
+            print("… is model, temperature, max_tokens, seed, truncate, on_error, by name")
         else:
             query = sys.stdin.read() if given.query == "-" else given.query
             _print(given.database, query, usage=True)
-    except SqlllmError as error:
+    except Exception as error:
+        if not isinstance(error, SqlllmError) and not type(error).__module__.startswith("_duckdb"):
+            raise
         print(f"sqlllm: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 def _print(database: str, query: str, *, usage: bool = False) -> None:
-    import duckdb
-
     from sqlllm.connection import connect
 
     with connect(database) as db:
-        try:
-            db.execute(query)
-            names = [column[0] for column in db.description or []]
-            rows = db.fetchall()
-        except duckdb.Error as error:
-            msg = str(error)
-            raise SqlllmError(msg) from error
+        db.execute(query)
+        names = [column[0] for column in db.description or []]
+        rows = db.fetchall()
         _table(names, rows)
         if usage:
             for line in db.execute(
