@@ -215,3 +215,33 @@ def test_generated_queries_give_the_same_rows_with_fewer_calls(both: Both, seed:
         assert sent <= plain_sent, query
     assert fired["after_limit"] > 10
     assert fired["early_stop"] > 10
+
+
+def test_malformed_sql_fails_as_in_duckdb(both: Both) -> None:
+    draw = random.Random(3)
+    failed = 0
+    for _ in range(400):
+        words = generated(draw)[0].split(" ")
+        for _ in range(draw.randint(1, 3)):
+            at = draw.randrange(len(words))
+            change = draw.choice(["drop", "double", "swap", "junk"])
+            if change == "drop":
+                del words[at]
+            elif change == "double":
+                words.insert(at, words[at])
+            elif change == "swap":
+                words[at], words[-1] = words[-1], words[at]
+            else:
+                words[at] = draw.choice(["(", ")", "'", "nope", "--", ";", "💥", "NULL", "$$"])
+            words = words or ["SELECT"]
+        query = " ".join(words)
+        outcomes = []
+        for db in (both.on, both.off):
+            try:
+                both.run(db, query)
+                outcomes.append("ran")
+            except (duckdb.Error, sqlllm.SqlllmError) as error:
+                outcomes.append(f"{type(error).__name__}: {error}")
+        assert outcomes[0] == outcomes[1], query
+        failed += outcomes[0] != "ran"
+    assert failed > 200
