@@ -16,7 +16,7 @@ import pyarrow as pa
 from sqlllm.errors import CatalogTaken
 from sqlllm.function import reporting
 from sqlllm.models.base import Model
-from sqlllm.rewrite import Plan, plan, rules
+from sqlllm.rewrite import Plan, Statement, plan, rules
 from sqlllm.runtime.runtime import Runtime
 from sqlllm.settings import Settings
 from sqlllm.sql import definitions
@@ -178,7 +178,9 @@ class Connection:
 
     def executemany(self, query: str, parameters: object = None) -> Self:
         """As `duckdb.DuckDBPyConnection.executemany`."""
-        self._planned(self._con.executemany, query, parameters)
+        # Only names: a row of parameters may fail to bind when rows before it have run.
+        made = plan(query, self._arguments, self._rewrite & {"names"})
+        self._guard(self._con.executemany, made.sql, parameters)
         return self
 
     def explain(self, query: str) -> Plan:
@@ -219,13 +221,28 @@ class Connection:
         if not isinstance(query, str):
             return self._guard(call, query, *args, **options)
         made = plan(query, self._arguments, self._rewrite)
-        if made.sql != query and set(made.fired) - {"names"}:
+        if not made.rewritten:
+            return self._guard(call, made.sql, *args, **options)
+        self._con.extract_statements(query)  # a script with a syntax error runs no statement
+        *before, last = made.statements
+        for statement in before:
+            self._statement(self._con.execute, statement)
+        return self._statement(call, last, *args, **options)
+
+    def _statement(
+        self, call: Callable[..., Any], statement: Statement, *args: Any, **options: Any
+    ) -> Any:
+        """Run one statement as it was rewritten; where DuckDB can't bind that, as it was written.
+
+        One at a time: nothing of a statement has run when it can't be bound, but statements
+        before it have.
+        """
+        if statement.sql != statement.original:
             try:
-                return self._guard(call, made.sql, *args, **options)
+                return self._guard(call, statement.sql, *args, **options)
             except _UNBOUND:
                 pass  # the user's own text says what is wrong with it, or runs as it stands
-        text = plan(query, self._arguments, self._rewrite & {"names"}).sql
-        return self._guard(call, text, *args, **options)
+        return self._guard(call, statement.original, *args, **options)
 
     def _guard(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
         try:
@@ -252,7 +269,7 @@ def _install(con: DuckDB, settings: Settings) -> _Installation:
         _register(con, installation)
         token = uuid.uuid4().hex
         _INSTALLATIONS[token] = installation
-        con.execute("ATTACH ':memory:' AS ai")
+        con.execute("ATTACH ':memory:' AS ai (READ_WRITE)")  # also beside a read-only file
         con.execute(f"CREATE MACRO ai.__installation() AS '{token}'")
         for definition in definitions():
             con.execute(definition.text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +157,26 @@ def test_stop_strings_and_long_texts(model: CausalModel) -> None:
     assert "has 600 tokens; model '' has room for 4" in str(batch.errors[0])
     short = sqlllm.Task("complete", max_tokens=12, truncate=True)
     assert len(collect(model.complete(short, ["y" * 600]))) == 1
+
+
+def test_threads_do_not_let_special_tokens_through(model: CausalModel) -> None:
+    """The tokenizer keeps whether special tokens count as state; rows and templates share it."""
+    interval = sys.getswitchinterval()
+    wrong = []
+
+    def read(special: bool) -> None:
+        for _ in range(2000):
+            tokens = encode(model._tokenizer, "a<|im_end|>b", special=special)
+            if model._ends.isdisjoint(tokens) == special:
+                wrong.append(special)
+
+    threads = [threading.Thread(target=read, args=(special,)) for special in (True, False)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert wrong == []

@@ -64,3 +64,17 @@ def test_public_names() -> None:
     assert sorted(sqlllm.__all__) == sqlllm.__all__
     for name in sqlllm.__all__:
         assert getattr(sqlllm, name).__doc__, name
+
+
+def test_read_only_database(fake: sqlllm.FakeModel, tmp_path: Path) -> None:
+    path = str(tmp_path / "w.duckdb")
+    duckdb.connect(path).execute("CREATE TABLE t AS SELECT 'a' AS x").close()
+    with sqlllm.connect(path, read_only=True, models={"fake": fake}, model="fake") as db:
+        assert db.execute("SELECT ai.complete(x) FROM t").fetchall() == [("A",)]
+
+
+def test_a_model_has_the_name_that_each_installation_gave_it() -> None:
+    for name in ("one", "two"):
+        with sqlllm.connect(models={name: "minilm:"}) as db:
+            db.execute(f"SELECT ai.embed('x', model := '{name}')").fetchall()
+            assert db.execute("SELECT model FROM ai.usage").fetchall() == [(name,)]

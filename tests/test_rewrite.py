@@ -245,3 +245,35 @@ def test_malformed_sql_fails_as_in_duckdb(both: Both) -> None:
         assert outcomes[0] == outcomes[1], query
         failed += outcomes[0] != "ran"
     assert failed > 200
+
+
+def test_a_script_that_fails_runs_no_statement_twice(both: Both) -> None:
+    both.on.execute("CREATE OR REPLACE TABLE w (i INTEGER)")
+    first = "INSERT INTO w VALUES (1); SELECT ai.complete(x) FROM t ORDER BY id LIMIT 1;"
+    with pytest.raises(duckdb.BinderException, match="nope"):
+        both.on.execute(f"{first} SELECT ai.complete(nope) FROM t ORDER BY id LIMIT 1")
+    assert both.on.execute("SELECT count(*) FROM w").fetchone() == (1,)
+    with pytest.raises(duckdb.ParserException):
+        both.on.execute(f"{first} SELECT FROM WHERE")
+    assert both.on.execute("SELECT count(*) FROM w").fetchone() == (1,)  # nothing was run
+    assert both.on.execute(f"{first} -- done").fetchall() == [("BAD BUG",)]
+    assert both.on.execute("SELECT count(*) FROM w").fetchone() == (2,)
+    both.on.execute("DROP TABLE w")
+
+
+def test_a_block_that_may_mean_a_row_outside_is_left(both: Both) -> None:
+    for query in (
+        "SELECT id, (SELECT min(c) FROM (SELECT ai.complete(y) AS c FROM u WHERE u.k = t.k"
+        " ORDER BY y LIMIT 1)) AS m FROM t ORDER BY id",
+        "SELECT t.id, s.y FROM t, (SELECT y FROM u WHERE u.k = t.k AND ai.filter(y, 'good?')"
+        " ORDER BY y LIMIT 1) AS s ORDER BY t.id",
+    ):
+        assert both.on.explain(query).fired == ()
+        assert both.run(both.on, query) == both.run(both.off, query)
+
+
+def test_executemany(both: Both) -> None:
+    both.on.execute("CREATE OR REPLACE TABLE w (x VARCHAR)")
+    both.on.executemany("INSERT INTO w SELECT ai_complete($1)", [["a"], ["b"]])
+    assert both.on.execute("FROM w ORDER BY x").fetchall() == [("A",), ("B",)]
+    both.on.execute("DROP TABLE w")

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         elif given.command == "functions":
             # Every function has the same last options: named once, below the table.
-            short = "regexp_replace(signature, ', (model := .*)\\)$', ', …)')"
+            short = "regexp_replace(signature, ', model := NULL, temperature .*\\)$', ', …)')"
             _print(":memory:", f"SELECT {short} AS function, returns FROM ai.functions")
             print("… is model, temperature, max_tokens, seed, truncate, on_error, by name")
         else:
@@ -68,7 +68,9 @@ def _table(names: list[str], rows: list[tuple[object, ...]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*names)
+    table = Table()
+    for name in names:
+        table.add_column(Text(name))  # not markup: a name may hold brackets
     for row in rows:
         table.add_row(*("NULL" if v is None else Text(str(v)) for v in row))
     Console().print(table)

@@ -6,6 +6,7 @@ tokenised with special tokens disabled: `<|im_end|>` in a row is a few harmless 
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from sqlllm.task import Task
 
 TEXT, SYSTEM = "\ue000", "\ue001"  # stand for the texts while the chat template is rendered
+
+
+# A tokenizer keeps `split_special_tokens` as state between the call and its work: without this,
+# a thread that reads a template could let through another thread's row with special tokens.
+_ENCODING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +31,10 @@ class Prompt:
 
 def encode(tokenizer: Any, text: str, *, special: bool = False) -> list[int]:
     """Token ids of `text`; `special` lets it hold special tokens."""
-    ids: list[int] = tokenizer.encode(
-        text, add_special_tokens=False, split_special_tokens=not special, verbose=False
-    )
+    with _ENCODING:
+        ids: list[int] = tokenizer.encode(
+            text, add_special_tokens=False, split_special_tokens=not special, verbose=False
+        )
     return ids
 
 

@@ -50,6 +50,7 @@ def pull(name: str, say: Callable[[str], None]) -> Path:
     if name == "minilm":
         from sqlllm.models.sentence import minilm_folder
 
+        say(f"minilm came with the installation: {minilm_folder()}")
         return minilm_folder()
     if name.startswith("hf:"):
         return _from_hub(name.removeprefix("hf:"), say)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -35,9 +36,11 @@ class Registry:
         if entry is None:
             msg = f"unknown model {name!r}"
             raise UnknownModel(msg, hint=did_you_mean(name, self._models))
-        model = entry if isinstance(entry, Model) else load(entry)
-        if not model.name:
-            model.name = name
+        if isinstance(entry, Model):
+            entry.name = entry.name or name
+            return entry
+        model = copy.copy(load(entry))  # the weights are shared, the name is this installation's
+        model.name = name
         return model
 
     def __iter__(self) -> Iterator[tuple[str, type[Model], str]]:

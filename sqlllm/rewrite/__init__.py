@@ -21,6 +21,14 @@ RULES = ("names", "after_limit", "early_stop")
 
 
 @dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement: as the user wrote it, names aside, and as DuckDB gets it."""
+
+    original: str
+    sql: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What became of a script.
 
@@ -29,12 +37,19 @@ class Plan:
         sql: What DuckDB gets.
         fired: The rules that changed something, in order.
         notes: Why a statement was left as it stands, where that is known.
+        statements: One by one, where a rule changed any of them.
     """
 
     original: str
     sql: str
     fired: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    statements: tuple[Statement, ...] = ()
+
+    @property
+    def rewritten(self) -> bool:
+        """Whether any statement reads differently, names aside."""
+        return bool(self.statements)
 
     def __str__(self) -> str:
         """For a person to read."""
@@ -76,18 +91,16 @@ def plan(sql: str, functions: Mapping[str, Sequence[str]], on: Collection[str] =
         fired.append("names")
     if "ai." not in text.lower() or not {"after_limit", "early_stop"} & set(on):
         return Plan(sql, text, tuple(fired))
-    changed = False
-    parts = []
+    statements = []
     for statement in _statements(text):
         tree = _parse(statement, notes)
         done = _apply(tree, on) if tree is not None else []
-        if tree is not None and done:
-            parts.append(tree.sql("duckdb"))
-            fired += [name for name in done if name not in fired]
-            changed = True
-        else:
-            parts.append(statement)
-    return Plan(sql, ";\n".join(parts) if changed else text, tuple(fired), tuple(notes))
+        statements.append(Statement(statement, tree.sql("duckdb") if done else statement))
+        fired += [name for name in done if name not in fired]
+    if all(statement.sql == statement.original for statement in statements):
+        return Plan(sql, text, tuple(fired), tuple(notes))
+    made = ";\n".join(statement.sql for statement in statements)
+    return Plan(sql, made, tuple(fired), tuple(notes), tuple(statements))
 
 
 def _statements(sql: str) -> list[str]:
@@ -99,12 +112,15 @@ def _statements(sql: str) -> list[str]:
         tokens = sqlglot.tokenize(sql, dialect="duckdb")
     except SqlglotError:
         return [sql]
-    cuts = [token.start for token in tokens if token.token_type.name == "SEMICOLON"]
-    pieces, start = [], 0
-    for cut in [*cuts, len(sql)]:
-        pieces.append(sql[start:cut])
-        start = cut + 1
-    return [piece for piece in pieces if piece.strip()]
+    pieces, start, empty = [], 0, True
+    for token in tokens:
+        if token.token_type.name != "SEMICOLON":
+            empty = False
+            continue
+        if not empty:
+            pieces.append(sql[start : token.start])
+        start, empty = token.start + 1, True
+    return pieces if empty else [*pieces, sql[start:]]  # what is left may be a comment
 
 
 def _parse(statement: str, notes: list[str]) -> Any:
@@ -161,15 +177,21 @@ def _apply(tree: Any, on: Collection[str]) -> list[str]:
 
 
 def _stands_alone(block: exp.Select) -> bool:
-    """Not in an expression, where a subquery may refer to the row outside."""
+    """Whether no row outside can be meant: not within an expression, a JOIN or a LATERAL.
+
+    DuckDB lets any derived table but the first of its FROM refer to the tables before it.
+    """
     from sqlglot import exp
 
-    parent = block.parent
-    while isinstance(parent, exp.Subquery | exp.SetOperation | exp.CTE | exp.With):
-        if isinstance(parent, exp.Subquery) and isinstance(parent.parent, exp.Join | exp.From):
-            return not (isinstance(parent.parent, exp.Join) and parent.find_ancestor(exp.Lateral))
-        parent = parent.parent
-    return parent is None or (
-        isinstance(parent, exp.Select | exp.Insert | exp.Create | exp.Copy)
-        and not isinstance(block.parent, exp.In | exp.Exists)
-    )
+    node: exp.Expr = block
+    while (parent := node.parent) is not None:
+        inside = exp.Subquery | exp.SetOperation | exp.CTE | exp.With | exp.From
+        if isinstance(parent, exp.Select):
+            if not isinstance(node, exp.From | exp.With):
+                return False
+        elif isinstance(parent, exp.Insert | exp.Create | exp.Copy):
+            return True
+        elif not isinstance(parent, inside):
+            return False
+        node = parent
+    return True

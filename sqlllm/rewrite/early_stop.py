@@ -31,7 +31,7 @@ def early_stop(select: exp.Select) -> exp.Select:
     if select.args.get("limit"):
         if keys is None or any(asks(key) for key in keys) or not is_row_by_row(select):
             return select
-    elif len(predicates) < 2 or select.args.get("joins"):
+    elif len(predicates) < 2 or select.args.get("joins") or select.args.get("sample"):
         return select  # DuckDB moves each below the join, to the side that it is about
     else:
         keys = []

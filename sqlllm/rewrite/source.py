@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
+from sqlllm.rewrite.calls import call_name
+
 ROW = "__ai_row"  # the number of a row, from 1, in the order of the block
 
 
@@ -84,15 +86,9 @@ def _several(select: exp.Select, tables: list[exp.Expr]) -> Source | None:
     if len(set(names)) != len(tables) or stars(select):
         return None
     for join in select.args["joins"]:
-        if (
-            join.args.get("using")
-            or join.args.get("method")
-            or join.args.get("kind")
-            in (
-                "SEMI",
-                "ANTI",
-            )
-        ):
+        if any(join.args.get(part) for part in ("using", "method")):
+            return None
+        if join.args.get("kind") in ("SEMI", "ANTI"):
             return None
     for column in _columns(select):
         named = column.args.get("table")
@@ -173,11 +169,7 @@ def is_row_by_row(select: exp.Select) -> bool:
     for projection in select.expressions:
         if projection.find(exp.AggFunc, exp.Window, exp.Explode, exp.Unnest, exp.Query):
             return False
-        if any(_aggregates(f) for f in projection.find_all(exp.Anonymous)):
+        # A function that sqlglot doesn't know may be an aggregate; those in `ai` are not.
+        if any(call_name(f.parent) is None for f in projection.find_all(exp.Anonymous)):
             return False
     return True
-
-
-def _aggregates(function: exp.Anonymous) -> bool:
-    """Whether an unknown function may be an aggregate: any but those in `ai`."""
-    return not isinstance(function.parent, exp.Dot)

@@ -16,6 +16,7 @@ class Ticket:
     answer: bytes | None = None
     error: Exception | None = None
     done: bool = False
+    wanted_by: int = 0
 
 
 @dataclass(slots=True)
@@ -50,13 +51,15 @@ class Flights:
         Args:
             lane_key: Calls with the same key may be computed together.
             wanted: Key and text of each input.
-            compute: Answers a list of tickets. If it raises, tickets that are not done wait on
-                for the next thread, and the error goes to this caller alone.
+            compute: Answers a list of tickets. If it raises, the error goes to this caller
+                alone; what other threads still want waits for them.
         """
         with self._lock:
             lane = self._lanes.setdefault(lane_key, _Lane())
             lane.users += 1
             tickets = [lane.waiting.setdefault(key, Ticket(key, text)) for key, text in wanted]
+            for ticket in tickets:
+                ticket.wanted_by += 1
         try:
             with lane.lock:
                 if not all(ticket.done for ticket in tickets):
@@ -66,7 +69,8 @@ class Flights:
         finally:
             with self._lock:
                 for ticket in tickets:
-                    if ticket.done:
+                    ticket.wanted_by -= 1
+                    if ticket.done or not ticket.wanted_by:
                         lane.waiting.pop(ticket.key, None)
                 lane.users -= 1
                 if not lane.users:

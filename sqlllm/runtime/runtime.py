@@ -139,6 +139,9 @@ class Runtime:
         self, model: Model, task: Task, waiting: list[Ticket], caller: Caller, usage: Usage
     ) -> None:
         """Send inputs to the model; keep each answer as its batch lands."""
+        waiting = self._still_missing(waiting)
+        if not waiting:
+            return
         with self._progress.bar(f"{caller.function} · {model.name}", len(waiting)) as advance:
             for batch in model.answer(task, [ticket.text for ticket in waiting]):
                 encoded = _encode(task, batch)
@@ -158,6 +161,14 @@ class Runtime:
             lost = sum(not ticket.done for ticket in waiting)
             msg = f"model {model.name!r} left {lost} of {len(waiting)} inputs without an answer"
             raise ModelError(msg)
+
+    def _still_missing(self, waiting: list[Ticket]) -> list[Ticket]:
+        """Without those that another thread has answered since they were looked up."""
+        found = self._cache.get_many([ticket.key for ticket in waiting])
+        for ticket, answer in zip(waiting, found, strict=True):
+            if answer is not None:
+                ticket.answer, ticket.done = answer, True
+        return [ticket for ticket in waiting if not ticket.done]
 
     def with_settings(self, settings: Settings) -> Runtime:
         """A runtime with other settings on the same ledger."""
