@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-INTERNAL = ("_filter_options", "_pair", "_relation")  # used by other macros and by the rewriter
+INTERNAL = (
+    "_answer",
+    "_filter_options",
+    "_pair",
+    "_relation",
+)  # used by other macros and by the rewriter
 VIEWS = ("models", "functions", "usage", "errors")
 ORDER = (
     "complete", "classify", "classify_scores", "filter", "match", "score", "embed", "similarity",
@@ -33,9 +38,10 @@ class Definition:
 
     @property
     def signature(self) -> str:
-        """As it is written in the file, on one line."""
+        """As it is written in the file, on one line, without what is for the rewriter alone."""
         found = re.search(rf"MACRO (ai\.{self.name}\(.*?\)) AS", self.text, re.DOTALL)
-        return " ".join(found[1].split()) if found else f"ai.{self.name}"
+        line = " ".join(found[1].split()) if found else f"ai.{self.name}"
+        return line.replace(", _stage := NULL", "")
 
 
 @cache
@@ -50,5 +56,5 @@ def _read(name: str) -> Definition:
     tags = {tag: value for line in header for tag, sep, value in [line.partition(": ")] if sep}
     about = " ".join(line for line in header if line.split(": ")[0] not in ("returns", "example"))
     found = re.search(r"MACRO ai\.\w+\((.*?)\) AS", text, re.DOTALL)
-    arguments = re.findall(r"(?:^|,)\s*(\w+)", found[1]) if found else []
+    arguments = re.findall(r"(?:^|,)\s*(?!_)(\w+)", found[1]) if found else []
     return Definition(name, text, about, tags["returns"], tags["example"], tuple(arguments))

@@ -1,7 +1,8 @@
 -- Cosine similarity of two texts, -1 to 1. NULL when either is NULL.
 -- returns: DOUBLE
 -- example: SELECT ai.similarity('a cat', 'a kitten') > 0.5
-CREATE OR REPLACE MACRO ai.similarity(a, b, model := NULL, truncate := false, on_error := NULL) AS
+CREATE OR REPLACE MACRO ai.similarity(a, b, model := NULL, truncate := false,
+    on_error := NULL, _stage := NULL) AS
     CAST(list_inner_product(
-        ai.embed(a, model := model, truncate := truncate, on_error := on_error),
-        ai.embed(b, model := model, truncate := truncate, on_error := on_error)) AS DOUBLE);
+        ai.embed(a, model := model, truncate := truncate, on_error := on_error, _stage := _stage),
+        ai.embed(b, model := model, truncate := truncate, on_error := on_error, _stage := _stage)) AS DOUBLE);

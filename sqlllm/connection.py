@@ -14,7 +14,6 @@ import duckdb
 import pyarrow as pa
 
 from sqlllm.errors import CatalogTaken
-from sqlllm.function import reporting
 from sqlllm.models.base import Model
 from sqlllm.rewrite import Plan, Statement, plan, rules
 from sqlllm.runtime.runtime import Runtime
@@ -167,7 +166,7 @@ class Connection:
 
     def sql(self, query: str, **options: Any) -> Any:
         """As `duckdb.DuckDBPyConnection.sql`."""
-        return self._planned(self._con.sql, query, **options)
+        return self._planned(self._con.sql, query, lazy=True, **options)
 
     query = sql
 
@@ -217,10 +216,12 @@ class Connection:
             return member
         return lambda *args, **options: self._guard(member, *args, **options)
 
-    def _planned(self, call: Callable[..., Any], query: Any, *args: Any, **options: Any) -> Any:
+    def _planned(
+        self, call: Callable[..., Any], query: Any, *args: Any, lazy: bool = False, **options: Any
+    ) -> Any:
         if not isinstance(query, str):
             return self._guard(call, query, *args, **options)
-        made = plan(query, self._arguments, self._rewrite)
+        made = plan(query, self._arguments, self._rewrite, lazy=lazy)
         if not made.rewritten:
             return self._guard(call, made.sql, *args, **options)
         self._con.extract_statements(query)  # a script with a syntax error runs no statement
@@ -302,8 +303,7 @@ def _refuse_taken(con: DuckDB) -> None:
 
 def _register(con: Any, installation: _Installation) -> None:
     for fn in FUNCTIONS:
-        bound = fn.bind(lambda: installation.runtime)
-        udf = reporting(bound, installation.raised.append)
+        udf = fn.bind(lambda: installation.runtime, installation.raised.append)
         installation.functions.append(udf)
         con.create_function(
             fn.udf,

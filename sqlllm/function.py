@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 
 from sqlllm.errors import CallError
 from sqlllm.runtime.runtime import Caller, Runtime
+from sqlllm.runtime.statement import Statement
 from sqlllm.settings import check_on_error
 from sqlllm.task import Task
 
@@ -20,80 +22,107 @@ Body = Callable[["Call", pa.Array], pa.Array]
 """Column of text in, column of the declared type out."""
 
 
+Report = Callable[[BaseException], None]
+"""Told of every exception inside a UDF, since DuckDB keeps its text only."""
+
+
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A UDF as DuckDB registers it: `__ai_<name>(text, options, query_id)`."""
+    """A UDF as DuckDB registers it: `__ai_<name>(text, options, query_id, connection_id, stage)`.
+
+    The stage is the rewriter's. NULL, or true: answer now. -n: collect the texts under the number
+    n, to be answered by `ai._answer(n, ...)`, and return NULL.
+    """
 
     name: str
     returns: str
     body: Body
 
-    parameters = ("VARCHAR", "VARCHAR", "UBIGINT")
+    parameters = ("VARCHAR", "VARCHAR", "UBIGINT", "UBIGINT", "BIGINT")
 
     @property
     def udf(self) -> str:
         """The name in `system.main`, which the macros in sql/ call."""
         return f"__ai_{self.name}"
 
-    def bind(self, runtime: Callable[[], Runtime]) -> Callable[..., pa.Array]:
+    def bind(self, runtime: Callable[[], Runtime], report: Report) -> Callable[..., pa.Array]:
         """The function that DuckDB calls with Arrow columns; `runtime` gives the one of now."""
 
-        def udf(text: Any, options: Any, query_id: Any) -> pa.Array:
-            body = partial(_call, self, runtime(), _query_id(query_id))
-            return _by_options(body, _one(text), _one(options))
+        def udf(text: Any, options: Any, query: Any, connection: Any, stage: Any) -> pa.Array:
+            with _reporting(report):
+                origin = Origin(runtime(), _number(query), _number(connection))
+                number = -_number(stage)
+                rule = partial(self._collect, number) if number > 0 else self._rows
+                run = partial(rule, origin)
+                return _by_options(run, _one(text), _one(options))
 
         return udf
+
+    def answer(
+        self, origin: Origin, options: str, text: pa.Array, *, ahead: bool = False
+    ) -> pa.Array:
+        """The column of answers; `ahead` when the rows themselves come later."""
+        return self.body(Call(origin, self.name, json.loads(options), ahead=ahead), text)
+
+    def _rows(self, origin: Origin, options: str, text: pa.Array) -> pa.Array:
+        ahead = origin.statement.ahead((self, options), text)
+        if ahead is not None:
+            self.answer(origin, options, ahead, ahead=True)
+        return self.answer(origin, options, text)
+
+    def _collect(self, number: int, origin: Origin, options: str, text: pa.Array) -> pa.Array:
+        origin.statement.collect(number, (self, options), text)
+        return pa.nulls(len(text), self.answer(origin, options, text.slice(0, 0)).type)
 
 
 @dataclass(frozen=True, slots=True)
 class SetFunction:
-    """A UDF that sees all rows at once, as lists, and names some: `__ai_<name>(a, b, query_id)`.
+    """A UDF for the rewriter, of two arguments: `__ai_<name>(a, b, query_id, connection_id)`.
 
-    For the rewriter. Its body gets the runtime, the query's number and the two arguments: numbers
-    and text as Python values, lists as lists of Arrow scalars.
+    Its body gets where the call comes from and the two arguments: numbers and text as Python
+    values, lists as lists of Arrow scalars.
     """
 
     name: str
     parameters: tuple[str, ...]
+    returns: str
     body: Callable[..., Any]
-
-    returns = "BIGINT[]"
 
     @property
     def udf(self) -> str:
         """The name in `system.main`, which rewritten queries call."""
         return f"__ai_{self.name}"
 
-    def bind(self, runtime: Callable[[], Runtime]) -> Callable[..., pa.Array]:
+    def bind(self, runtime: Callable[[], Runtime], report: Report) -> Callable[..., pa.Array]:
         """The function that DuckDB calls with Arrow columns, as a rule of one row."""
 
-        def udf(first: Any, second: Any, query_id: Any) -> pa.Array:
-            number = _query_id(query_id)
-            rows = zip(_one(first), _one(second), strict=True)
-            found = [self.body(runtime(), number, _python(a), _python(b)) for a, b in rows]
-            return pa.array(found, pa.list_(pa.int64()))
+        def udf(first: Any, second: Any, query: Any, connection: Any) -> pa.Array:
+            with _reporting(report):
+                origin = Origin(runtime(), _number(query), _number(connection))
+                rows = zip(_one(first), _one(second), strict=True)
+                found = [self.body(origin, _python(a), _python(b)) for a, b in rows]
+                return pa.array(found, SET_TYPES[self.returns])
 
         return udf
 
 
-def set_function(*parameters: str) -> Callable[[Callable[..., Any]], SetFunction]:
-    """Declare a UDF over lists, with the DuckDB types of its two parameters."""
-    return lambda body: SetFunction(body.__name__, (*parameters, "UBIGINT"), body)
+SET_TYPES = {"BIGINT[]": pa.list_(pa.int64()), "BOOLEAN": pa.bool_()}
+"""What a `SetFunction` may return."""
 
 
-def reporting(
-    udf: Callable[..., pa.Array], report: Callable[[BaseException], None]
-) -> Callable[..., pa.Array]:
-    """`udf`, telling `report` of every exception, since DuckDB keeps its text only."""
+def set_function(*parameters: str, returns: str) -> Callable[[Callable[..., Any]], SetFunction]:
+    """Declare a UDF for the rewriter, with the DuckDB types of its two parameters."""
+    types = (*parameters, "UBIGINT", "UBIGINT")
+    return lambda body: SetFunction(body.__name__, types, returns, body)
 
-    def reported(first: Any, second: Any, query_id: Any) -> pa.Array:
-        try:
-            return udf(first, second, query_id)
-        except BaseException as error:
-            report(error)
-            raise
 
-    return reported
+@contextmanager
+def _reporting(report: Report) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        report(error)
+        raise
 
 
 def function(*, returns: str) -> Callable[[Body], Function]:
@@ -101,25 +130,46 @@ def function(*, returns: str) -> Callable[[Body], Function]:
     return lambda body: Function(body.__name__, returns, body)
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a call comes from: DuckDB's numbers of query and connection, and the runtime."""
+
+    runtime: Runtime
+    query_id: int
+    connection_id: int
+
+    @property
+    def statement(self) -> Statement:
+        """What the running statement has collected and been answered."""
+        return self.runtime.statements.of(self.connection_id, self.query_id)
+
+
 class Call:
     """One call of a function: its options, and the way to the runtime.
 
     Args:
-        runtime: Where tasks run.
+        origin: Where the call comes from.
         function: The function's name.
         options: What the macro packed: instruction and common options by name, NULL as None.
-        query_id: DuckDB's number of the query.
+        ahead: Whether the rows themselves come later.
     """
 
     def __init__(
-        self, runtime: Runtime, function: str, options: Mapping[str, Any], query_id: int
+        self, origin: Origin, function: str, options: Mapping[str, Any], *, ahead: bool = False
     ) -> None:
-        self.runtime = runtime
+        self.runtime = origin.runtime
         self.options = options
         on_error = options.get("on_error")
         if on_error is not None:
             check_on_error(on_error)
-        self.caller = Caller(function, query_id, self.text("model") or None, on_error)
+        self.caller = Caller(
+            function,
+            origin.query_id,
+            self.text("model") or None,
+            on_error,
+            origin.connection_id,
+            ahead,
+        )
 
     def text(self, name: str) -> str:
         """An option that is text; '' when it is NULL."""
@@ -171,10 +221,6 @@ def scatter(answers: pa.DictionaryArray, distinct: pa.Array) -> pa.Array:
     return distinct.take(answers.indices)
 
 
-def _call(fn: Function, runtime: Runtime, query_id: int, options: str, text: pa.Array) -> pa.Array:
-    return fn.body(Call(runtime, fn.name, json.loads(options), query_id), text)
-
-
 def _by_options(body: Callable[[str, pa.Array], pa.Array], text: pa.Array, options: Any) -> Any:
     """One call per distinct options: one as a rule, more when they come from columns."""
     groups = options.dictionary_encode()
@@ -193,8 +239,9 @@ def _one(column: Any) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
-def _query_id(column: Any) -> int:
-    return int(column[0].as_py()) if len(column) else 0
+def _number(column: Any) -> int:
+    """The first value, which holds for the whole chunk; 0 for NULL."""
+    return int(column[0].as_py() or 0) if len(column) else 0
 
 
 def _python(value: Any) -> Any:

@@ -38,7 +38,8 @@ class Both:
         models = {"fake": self.fake}
         self.on = sqlllm.connect(models=models, model="fake")
         self.off = sqlllm.connect(models=models, model="fake", rewrite=["names"])
-        for db in (self.on, self.off):
+        self.alone = {r: sqlllm.connect(models=models, model="fake", rewrite=[r]) for r in RULES}
+        for db in (self.on, self.off, *self.alone.values()):
             db.execute(tables)
 
     def run(self, db: sqlllm.Connection, query: str) -> tuple[list[Any], list[str], int]:
@@ -77,14 +78,19 @@ def test_each_rule_has_a_fixture() -> None:
 
 @pytest.mark.parametrize(("rule", "query", "expected", "calls"), list(cases()))
 def test_fixture(both: Both, rule: str, query: str, expected: str, calls: int) -> None:
-    made = both.on.explain(query)
+    alone = both.alone[rule]
+    made = alone.explain(query)
     assert made.sql == expected
     assert made.fired == ((rule,) if query != expected else ())
-    rows, names, sent = both.run(both.on, query)
+    rows, names, sent = both.run(alone, query)
     plain, plain_names, plain_sent = both.run(both.off, query)
     assert rows == plain
     assert names == plain_names
     assert sent == calls <= plain_sent
+    rows, names, sent = both.run(both.on, query)
+    assert rows == plain
+    assert names == plain_names
+    assert sent <= calls
 
 
 def test_rules_are_switched_by_name(both: Both) -> None:
@@ -171,7 +177,7 @@ def generated(draw: random.Random) -> tuple[str, str, bool]:
             f"ai.complete({text}) AS c",
             f"coalesce({a}k::VARCHAR, ai.complete({a}x)) AS g",
             f"CASE WHEN {a}k = 1 THEN ai.classify({a}x, ['bug', 'bad']) END AS w",
-            f"row_number() OVER (ORDER BY {a}id, {text}) AS n",
+            f"row_number() OVER (ORDER BY {a}id, {'b.y' if joined else 'x'}) AS n",
             *([] if joined else ["*"]),
         ],
         draw.randint(1, 3),
@@ -277,3 +283,78 @@ def test_executemany(both: Both) -> None:
     both.on.executemany("INSERT INTO w SELECT ai_complete($1)", [["a"], ["b"]])
     assert both.on.execute("FROM w ORDER BY x").fetchall() == [("A",), ("B",)]
     both.on.execute("DROP TABLE w")
+
+
+MANY = "SELECT i AS id, 'text ' || (i % 6000) AS x FROM range(20000) r(i)"
+
+
+@pytest.fixture
+def many() -> Iterator[tuple[sqlllm.Connection, sqlllm.FakeModel]]:
+    fake = sqlllm.FakeModel(lambda task, text: True if task.yes_no else text.upper())
+    with sqlllm.connect(models={"fake": fake}, model="fake", cache_bytes=0) as db:
+        db.execute(f"CREATE TABLE many AS {MANY}")
+        yield db, fake
+
+
+@pytest.mark.parametrize(
+    ("query", "batches"),
+    [
+        ("SELECT id, ai.complete(x) FROM many", [6000]),
+        ("SELECT id, ai.complete(x) FROM many WHERE ai.filter(x, 'q')", [6000, 6000]),
+        ("SELECT ai.complete(ai.complete(x)) FROM many", [6000, 6000]),
+        ("SELECT ai.complete(x) AS y, count(*) FROM many GROUP BY y ORDER BY y", [6000]),
+        ("SELECT id % 6000 AS k, ai.complete(max(x)) FROM many GROUP BY k", [6000]),
+        ("SELECT ai.complete(x) FROM many UNION ALL SELECT ai.complete(x) FROM many", [6000]),
+        ("WITH c AS (SELECT ai.complete(x) AS y FROM many) SELECT * FROM c", [6000]),
+        ("SELECT count(*) FROM many WHERE ai.filter(x, 'q') AND id < 4000", [4000]),
+        ("CREATE TEMP TABLE w AS SELECT id, ai.complete(x) AS y FROM many", [6000]),
+        ("UPDATE many SET x = ai.complete(x) WHERE id < 3000", [3000]),
+        ("DELETE FROM many WHERE ai.filter(x, 'q') AND id < 3000", [3000]),
+        ("INSERT INTO many SELECT id, ai.complete(x) FROM many", [6000]),
+        ("SELECT id, ai.complete(x) FROM many ORDER BY id LIMIT 5000", [5000]),
+        ("SELECT ai.complete($1 || x) FROM many WHERE id < $2", [3000]),
+    ],
+)
+def test_each_call_sends_its_distinct_inputs_in_one_batch(
+    many: tuple[sqlllm.Connection, sqlllm.FakeModel], query: str, batches: list[int]
+) -> None:
+    db, fake = many
+    rows = db.execute(query, ["a", 3000] if "$1" in query else None).fetchall()
+    assert fake.batches == batches
+    usage = db.execute("SELECT sum(distinct_inputs), sum(sent) FROM ai.usage").fetchone()
+    assert usage == (sum(batches), sum(batches))
+    assert len(rows) > 0
+
+
+def test_a_result_that_is_fetched_in_part_asks_little_ahead(
+    many: tuple[sqlllm.Connection, sqlllm.FakeModel],
+) -> None:
+    db, fake = many
+    relation = db.sql("SELECT id, ai.complete(x) FROM many")
+    assert len(relation.limit(5).fetchall()) == 5
+    assert len(fake.inputs) <= 2 * 2048
+    fake.inputs.clear()
+    fake.batches.clear()
+    assert len(relation.fetchall()) == 20000
+    assert len(fake.inputs) == len(set(fake.inputs)) == 6000
+
+
+def test_a_failed_input_of_a_batch_is_asked_once(both: Both) -> None:
+    def fn(task: sqlllm.Task, text: str) -> str:
+        if text == "text 7":
+            raise sqlllm.ModelError("no answer")
+        return text
+
+    fake = sqlllm.FakeModel(fn)
+    with sqlllm.connect(models={"fake": fake}, model="fake", on_error="null") as db:
+        db.execute(f"CREATE TABLE many AS {MANY}")
+        query = "SELECT count(*) - count(ai.complete(x)) FROM many"
+        assert db.execute(query).fetchone() == (4,)
+        assert fake.batches == [6000]
+        assert db.execute("SELECT input, message FROM ai.errors").fetchall() == [
+            ("'text 7'", "no answer")
+        ]
+        assert db.execute(query).fetchone() == (4,)
+        assert fake.batches == [6000, 1]  # failures are not cached
+        with pytest.raises(sqlllm.ModelError, match="no answer"):
+            db.execute("SELECT ai.complete(x, on_error := 'fail') FROM many")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlllm.function import Function, SetFunction
+from sqlllm.udfs.answer import answer
 from sqlllm.udfs.classify import classify
 from sqlllm.udfs.classify_scores import classify_scores
 from sqlllm.udfs.complete import complete
@@ -21,5 +22,6 @@ FUNCTIONS: tuple[Function | SetFunction, ...] = (
     embed,
     count_tokens,
     first,
+    answer,
 )
-"""Every UDF; the macros in sql/ give them public names; `first` is for the rewriter."""
+"""Every UDF; the macros in sql/ give them public names. `first` and `answer` are the rewriter's."""

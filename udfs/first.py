@@ -10,8 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sqlllm.function import Call, set_function
-from sqlllm.runtime.runtime import Runtime
+from sqlllm.function import Call, Origin, set_function
 from sqlllm.udfs.score import p_yes
 
 FIRST_ROUND, LARGEST_ROUND = 64, 1 << 16  # rows, where no LIMIT gives a better start
@@ -52,10 +51,14 @@ class _Predicate:
         return found
 
 
-@set_function("BIGINT", "STRUCT(texts VARCHAR[], options VARCHAR, negated BOOLEAN)[]")
-def first(runtime: Runtime, query_id: int, wanted: int | None, entries: Any) -> list[int]:
+@set_function(
+    "BIGINT",
+    "STRUCT(texts VARCHAR[], options VARCHAR, negated BOOLEAN)[]",
+    returns="BIGINT[]",
+)
+def first(origin: Origin, wanted: int | None, entries: Any) -> list[int]:
     """Numbers, from 1, of the first `wanted` rows (None: of all) for which all predicates hold."""
-    predicates = [_predicate(runtime, query_id, entry) for entry in entries]
+    predicates = [_predicate(origin, entry) for entry in entries]
     total = min((len(p.texts) for p in predicates), default=0)
     hits: list[int] = []
     at, size = 0, wanted or FIRST_ROUND
@@ -85,8 +88,8 @@ def _next_round(asked: int, found: int, wanted: int | None) -> int:
     return max(1, min(enough, asked, LARGEST_ROUND))
 
 
-def _predicate(runtime: Runtime, query_id: int, entry: Any) -> _Predicate:
-    call = Call(runtime, "filter", json.loads(entry["options"].as_py()), query_id)
+def _predicate(origin: Origin, entry: Any) -> _Predicate:
+    call = Call(origin, "filter", json.loads(entry["options"].as_py()))
     texts = entry["texts"].values
     texts = pa.array([], pa.string()) if texts is None else texts
     cost = pc.mean(pc.binary_length(texts)).as_py() or 0.0

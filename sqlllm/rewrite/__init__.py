@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from sqlllm.errors import ConfigError, did_you_mean
@@ -16,7 +17,7 @@ from sqlllm.rewrite.names import names
 if TYPE_CHECKING:
     from sqlglot import exp
 
-RULES = ("names", "after_limit", "early_stop")
+RULES = ("names", "guards", "after_limit", "early_stop", "gather")
 """The rules, in the order in which they are applied."""
 
 
@@ -72,13 +73,20 @@ def rules(wanted: bool | Collection[str]) -> frozenset[str]:
     return frozenset(wanted)
 
 
-def plan(sql: str, functions: Mapping[str, Sequence[str]], on: Collection[str] = RULES) -> Plan:
+def plan(
+    sql: str,
+    functions: Mapping[str, Sequence[str]],
+    on: Collection[str] = RULES,
+    *,
+    lazy: bool = False,
+) -> Plan:
     """Rewrite one or more statements.
 
     Args:
         sql: The user's text.
         functions: Name -> argument names of everything in `ai`.
         on: The names of the rules to apply.
+        lazy: Whether the last statement's rows may be fetched in part only.
 
     Raises:
         UnknownFunction: A call of something that is not in `ai`.
@@ -89,12 +97,13 @@ def plan(sql: str, functions: Mapping[str, Sequence[str]], on: Collection[str] =
     text = names(sql, functions) if "names" in on else sql
     if text != sql:
         fired.append("names")
-    if "ai." not in text.lower() or not {"after_limit", "early_stop"} & set(on):
+    if "ai." not in text.lower() or not set(on) - {"names"}:
         return Plan(sql, text, tuple(fired))
     statements = []
-    for statement in _statements(text):
+    texts = _statements(text)
+    for i, statement in enumerate(texts, 1):
         tree = _parse(statement, notes)
-        done = _apply(tree, on) if tree is not None else []
+        done = _apply(tree, on, lazy and i == len(texts)) if tree is not None else []
         statements.append(Statement(statement, tree.sql("duckdb") if done else statement))
         fired += [name for name in done if name not in fired]
     if all(statement.sql == statement.original for statement in statements):
@@ -143,37 +152,57 @@ def _parse(statement: str, notes: list[str]) -> Any:
     return tree
 
 
-def _apply(tree: Any, on: Collection[str]) -> list[str]:
+def _apply(tree: Any, on: Collection[str], lazy: bool) -> list[str]:
     """Change the tree in place, innermost blocks first; the names of the rules that fired."""
     from sqlglot import exp
 
     from sqlllm.rewrite.after_limit import after_limit
     from sqlllm.rewrite.early_stop import early_stop
+    from sqlllm.rewrite.gather import Gatherer
+    from sqlllm.rewrite.guard import cheap_first
+    from sqlllm.rewrite.used import used_columns
+    from sqlllm.rewrite.writes import gather_write
 
-    pipeline: tuple[tuple[str, Callable[[exp.Select], exp.Select]], ...] = (
-        ("after_limit", after_limit),
-        ("early_stop", early_stop),
+    def enough(block: exp.Select) -> exp.Select:
+        used = used_columns(block)
+        return gatherer.gather(block, used) if used is not None else block
+
+    gatherer = Gatherer(count(1), lazy)
+    fired: list[str] = []
+    passes: tuple[dict[str, Callable[[exp.Select], exp.Select]], ...] = (
+        {"guards": cheap_first},
+        {"after_limit": after_limit, "early_stop": early_stop},
+        {"gather": enough},
     )
-    fired = []
-    for block in reversed(list(tree.find_all(exp.Select))):
-        if not _stands_alone(block):
-            continue
-        for name, rule in pipeline:
-            if name not in on:
-                continue
-            new = rule(block)
-            if new is block:
-                continue
-            fired.append(name)
-            if block is tree:
-                for part, value in list(new.args.items()):
-                    tree.set(part, value)
-                for part in set(tree.args) - set(new.args):
-                    tree.set(part, None)
-            else:
-                block.replace(new)
-            break
+    for step in passes:
+        for block in reversed(list(tree.find_all(exp.Select))):
+            alone = "guards" in step or _stands_alone(block)
+            for name, rule in step.items():
+                new = rule(block) if alone and name in on else block
+                if new is not block:
+                    fired += [name] if name not in fired else []
+                    _replace(block, new)
+                    break
+    if (
+        "gather" in on
+        and isinstance(tree, exp.Update | exp.Delete)
+        and gather_write(tree, gatherer)
+    ):
+        fired.append("gather")
     return fired
+
+
+def _replace(block: exp.Select, new: exp.Select) -> None:
+    from sqlglot import exp
+
+    if block.parent is None:  # the tree itself
+        block.args.clear()
+        for part, value in list(new.args.items()):
+            block.set(part, value)
+    elif isinstance(block.parent, exp.SetOperation) and new.args.get("with_"):
+        block.replace(new.subquery(copy=False))
+    else:
+        block.replace(new)
 
 
 def _stands_alone(block: exp.Select) -> bool:

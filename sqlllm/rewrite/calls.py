@@ -33,6 +33,21 @@ def calls(node: exp.Expr) -> Iterator[exp.Dot]:
             yield dot
 
 
+def conjuncts(condition: exp.Expr) -> list[exp.Expr]:
+    """The terms of an AND, without their parentheses."""
+    inner = condition.unnest()
+    if isinstance(inner, exp.And):
+        return [*conjuncts(inner.this), *conjuncts(inner.expression)]
+    return [inner]
+
+
+def ancestors(node: exp.Expr, top: exp.Expr) -> Iterator[exp.Expr]:
+    """From the parent up to `top`, which is included."""
+    while node is not top and node.parent is not None:
+        node = node.parent
+        yield node
+
+
 def is_subquery_free(node: exp.Expr) -> bool:
     """Whether an expression can be moved without moving a query with it."""
     return node.find(exp.Query, exp.Subquery) is None

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from sqlllm.rewrite.calls import ai_call, as_filter, asks, is_subquery_free
+from sqlllm.rewrite.calls import ai_call, as_filter, asks, conjuncts, is_subquery_free
 from sqlllm.rewrite.source import ROW, is_row_by_row, sort_keys, source, stars, top
 
 ROWS = "__ai_rows"
@@ -86,20 +86,20 @@ def _split(select: exp.Select) -> tuple[list[exp.Expr], list[exp.Expr]]:
     cheap: list[exp.Expr] = []
     where = select.args.get("where")
     if where is not None:
-        for term in where.this.flatten() if isinstance(where.this, exp.And) else [where.this]:
-            (predicates if _is_predicate(term) else cheap).append(term.unnest())
+        for term in conjuncts(where.this):
+            (predicates if _is_predicate(term) else cheap).append(term)
     joins = select.args.get("joins") or ()
     outer = any(join.args.get("side") for join in joins)
     for join in joins:
         on = join.args.get("on")
         if on is None or not asks(on):
             continue
-        for term in on.flatten() if isinstance(on, exp.And) else [on]:
+        for term in conjuncts(on):
             if outer or not _is_predicate(term):
                 if asks(term):
                     return [], []  # a call that decides the join itself
             else:
-                predicates.append(term.unnest())
+                predicates.append(term)
     return predicates, cheap
 
 
@@ -107,8 +107,7 @@ def _keep_cheap(join: exp.Join) -> None:
     on = join.args.get("on")
     if on is None or not asks(on):
         return
-    terms = on.flatten() if isinstance(on, exp.And) else [on]
-    cheap = [term.copy() for term in terms if not asks(term)]
+    cheap = [term.copy() for term in conjuncts(on) if not asks(term)]
     join.set("on", exp.and_(*cheap) if cheap else exp.true())
 
 
@@ -127,7 +126,7 @@ def _is_predicate(term: exp.Expr) -> bool:
 
 
 def _first(wanted: exp.Expr, predicates: list[exp.Expr]) -> exp.Expr:
-    """`__ai_first(wanted, [{texts, options, negated}, ...], query_id)`."""
+    """`__ai_first(wanted, [{texts, options, negated}, ...], query_id, connection_id)`."""
     entries = []
     for predicate in predicates:
         negated = isinstance(predicate, exp.Not)
@@ -160,6 +159,7 @@ def _first(wanted: exp.Expr, predicates: list[exp.Expr]) -> exp.Expr:
             wanted,
             exp.Array(expressions=entries),
             exp.Anonymous(this="current_query_id", expressions=[]),
+            exp.Anonymous(this="current_connection_id", expressions=[]),
         ],
     )
 

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from sqlllm.errors import SqlllmError
+
 
 @dataclass(slots=True)
 class Ticket:
@@ -14,7 +16,7 @@ class Ticket:
     key: bytes
     text: str
     answer: bytes | None = None
-    error: Exception | None = None
+    error: SqlllmError | None = None
     done: bool = False
     wanted_by: int = 0
 

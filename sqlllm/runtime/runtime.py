@@ -18,6 +18,7 @@ from sqlllm.models.registry import Registry, default_model
 from sqlllm.runtime.cache import Cache, shared_cache
 from sqlllm.runtime.flight import Flights, Ticket
 from sqlllm.runtime.progress import Progress, progress_for
+from sqlllm.runtime.statement import Answer, Statements
 from sqlllm.runtime.usage import Failure, Ledger, Usage
 from sqlllm.settings import Settings
 
@@ -34,12 +35,16 @@ class Caller:
         query_id: DuckDB's number of the query.
         model: The model that the call or the session named, or None.
         on_error: The policy that the call named, or None.
+        connection_id: DuckDB's number of the connection.
+        ahead: Whether the rows themselves come later, so that only distinct inputs count.
     """
 
     function: str
     query_id: int = 0
     model: str | None = None
     on_error: str | None = None
+    connection_id: int = 0
+    ahead: bool = False
 
 
 class Runtime:
@@ -55,6 +60,7 @@ class Runtime:
         self.settings = settings
         self.registry = Registry(settings.models)
         self.ledger = Ledger()
+        self.statements = Statements()
         self._cache: Cache = cache or shared_cache(settings.cache_bytes)
         self._flights = Flights()
         self._progress: Progress = progress_for(settings.progress)
@@ -86,18 +92,41 @@ class Runtime:
         distinct = inputs.dictionary_encode()
         texts = distinct.dictionary.to_pylist()
         keys = _keys(model, task, texts)
-        answers = self._cache.get_many(keys)
-        missing = [row for row, answer in enumerate(answers) if answer is None]
+        statement = self.statements.of(caller.connection_id, caller.query_id)
+        known = [statement.answers.get(key) for key in keys]
+        new = [row for row, answer in enumerate(known) if answer is None]
+        found = self._cache.get_many([keys[row] for row in new])
+        missing = [row for row, answer in zip(new, found, strict=True) if answer is None]
         usage = Usage(caller.query_id, caller.function, model.name)
-        usage.rows, usage.distinct_inputs = len(inputs), len(texts)
+        usage.rows, usage.distinct_inputs = 0 if caller.ahead else len(inputs), len(new)
+        usage.cached = len(new) - len(missing)
+        for row, answer in zip(new, found, strict=True):
+            known[row] = answer
         try:
             if missing:
-                self._answer(model, task, keys, texts, missing, answers, caller, usage)
+                self._answer(model, task, keys, texts, missing, known, caller, usage)
         finally:
-            usage.cached = len(texts) - len(missing)
+            statement.keep((keys[row], a) for row in new if (a := known[row]) is not None)
             usage.seconds = time.perf_counter() - started
             self.ledger.add(usage)
+        answers = self._settled(known, caller)
         return pa.DictionaryArray.from_arrays(distinct.indices, _column(task, answers))
+
+    def _settled(self, known: list[Answer | None], caller: Caller) -> list[bytes | None]:
+        """The answers; a failure is NULL or raised, as the call or the settings say."""
+        strict = self._strict(caller)
+        answers: list[bytes | None] = []
+        for answer in known:
+            if isinstance(answer, Exception):
+                if strict:
+                    raise answer
+                answers.append(None)
+            else:
+                answers.append(answer)
+        return answers
+
+    def _strict(self, caller: Caller) -> bool:
+        return (caller.on_error or self.settings.on_error) == "fail"
 
     def _answer(
         self,
@@ -106,7 +135,7 @@ class Runtime:
         keys: list[bytes],
         texts: list[str],
         missing: list[int],
-        answers: list[bytes | None],
+        known: list[Answer | None],
         caller: Caller,
         usage: Usage,
     ) -> None:
@@ -117,21 +146,17 @@ class Runtime:
             [(keys[row], texts[row]) for row in missing],
             lambda waiting: self._compute(model, task, waiting, caller, usage),
         )
-        strict = (caller.on_error or self.settings.on_error) == "fail"
         for row, ticket in zip(missing, tickets, strict=True):
-            answers[row] = ticket.answer
-            if ticket.error is not None:
-                usage.errors += 1
-                if strict:
-                    raise ticket.error
-                message = str(ticket.error).partition("\n")[0]
+            known[row] = ticket.answer if ticket.error is None else ticket.error
+            usage.errors += ticket.error is not None
+            if ticket.error is not None and not self._strict(caller):
                 self.ledger.fail(
                     Failure(
                         caller.query_id,
                         caller.function,
                         model.name,
                         excerpt(ticket.text),
-                        message,
+                        str(ticket.error).partition("\n")[0],
                     )
                 )
 
@@ -173,7 +198,7 @@ class Runtime:
     def with_settings(self, settings: Settings) -> Runtime:
         """A runtime with other settings on the same ledger."""
         runtime = Runtime(settings)
-        runtime.ledger = self.ledger
+        runtime.ledger, runtime.statements = self.ledger, self.statements
         return runtime
 
 

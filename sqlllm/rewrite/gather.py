@@ -1,0 +1,292 @@
+"""One batch per AI call: its distinct inputs are gathered and answered before the block runs.
+
+`SELECT ai.complete(x) FROM t WHERE k > 0` becomes
+
+    WITH __ai_1 AS MATERIALIZED (
+        SELECT ai._answer(1, count(ai.complete(x, _stage := -1))) AS done FROM t WHERE k > 0)
+    SELECT ai.complete(x) FROM t WHERE k > 0 AND (SELECT done FROM __ai_1)
+
+With `_stage := -1` a call only notes its text. The block waits for `done`, since nothing above
+WHERE runs before it; a call in WHERE itself waits by `_stage := (SELECT done FROM __ai_1)`. Then
+it runs as it was written, and each call finds its answer. So the rows can't change: what was not
+gathered is asked as it comes, and all that must be right is that nothing is gathered which
+DuckDB would not have asked.
+
+That holds where all rows of the block are used (`used_columns`), for the rows that pass the
+conditions without calls, within the guards of CASE, coalesce, AND and OR. A call whose text or
+guard contains another waits for that one's answers. Of several AI conditions DuckDB chooses the
+order while it runs, so they are left to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlglot import exp
+
+from sqlllm.rewrite.calls import ai_call, ancestors, asks, call_name, calls, conjuncts
+from sqlllm.rewrite.guard import guards
+from sqlllm.rewrite.once import once, reads_often
+from sqlllm.rewrite.source import sort_keys
+from sqlllm.rewrite.timing import Timing, is_grouped, own_calls, timing
+from sqlllm.rewrite.used import ALL
+
+VOLATILE = frozenset({"random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "nextval"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    node: exp.Dot
+    guard: tuple[exp.Expr, ...]
+    when: Timing
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Equal for calls that are gathered alike."""
+        return (self.node.sql("duckdb"), *(g.sql("duckdb") for g in self.guard))
+
+    @property
+    def depth(self) -> int:
+        """How many calls must be answered, one after the other, before its text is known."""
+        parts = [*self.node.expression.expressions, *self.guard]
+        return max((_depth(part) for part in parts), default=0)
+
+
+def _depth(node: exp.Expr) -> int:
+    """The longest chain of calls within calls."""
+    inside = [max(map(_depth, c.expression.expressions), default=0) for c in calls(node)]
+    return 1 + max(inside) if inside else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Gatherer:
+    """What all blocks of a statement share.
+
+    Attributes:
+        numbers: Gives a number to each step.
+        lazy: Whether the rows of the outermost block may be fetched in part only.
+    """
+
+    numbers: Iterator[int]
+    lazy: bool = False
+
+    def gather(self, select: exp.Select, used: frozenset[str]) -> exp.Select:
+        """Apply the rule to one query block, of which all rows and these columns are used."""
+        if why_not(select) is not None:
+            return select
+        block, lazy = select.copy(), self.lazy and select.parent is None and _streams(select)
+        once(block, self.numbers)
+        before = len(block.ctes)
+        known = self._condition(block, lazy)
+        found = list(_found(block, used))
+        for when in Timing:
+            now = [call for call in found if call.when is when and call.key not in known]
+            for depth in sorted({call.depth for call in now}):
+                level = {call.key: call for call in now if call.depth == depth}
+                known |= set(level)
+                source = _until(block, when)
+                if source is not None:
+                    done = self._step(block, source, list(level.values()), lazy)
+                    block.where(done, copy=False)
+        return block if len(block.ctes) > before else select
+
+    def _condition(self, block: exp.Select, lazy: bool) -> set[tuple[str, ...]]:
+        """Let the AI condition of WHERE or ON wait for its answers; its calls."""
+        term = next((term for term in _terms(block) if asks(term)), None)
+        when = timing(block, term, "where") if term is not None else None
+        if term is None or when is None:
+            return set()
+        found = [_Call(call, tuple(guards(call, term)), when) for call in calls(term)]
+        source = _without(block, term)
+        for depth in sorted({call.depth for call in found}):
+            level = {call.key: call for call in found if call.depth == depth}
+            done = self._step(block, source.copy(), list(level.values()), lazy)
+            source.where(done.copy(), copy=False)
+        for node in [call for call in calls(term) if not _is_nested(call, term)]:
+            node.replace(_staged(node, done.copy()))
+        others = [other.copy() for other in _certain(block) if other is not term]
+        if block.args.get("joins") and others:
+            # Else DuckDB asks below the join, also for rows that have no partner.
+            branch = exp.If(this=exp.and_(*others, copy=False), true=term.copy())
+            term.replace(exp.Case(ifs=[branch]))
+        return {call.key for call in found}
+
+    def _step(
+        self, block: exp.Select, source: exp.Select, asked: list[_Call], lazy: bool
+    ) -> exp.Subquery:
+        """Gather calls over the rows of `source`; what is true when they are answered."""
+        number = next(self.numbers)
+        late = any(call.when is not Timing.EARLY for call in asked)
+        collecting = [_collecting(call, number) for call in asked]
+        names = [exp.column(f"__ai_c{i}") for i in range(len(asked))]
+        counts = [exp.Count(this=c, big_int=True) for c in (names if late else collecting)]
+        total: exp.Expr = counts[0]
+        for count in counts[1:]:
+            total = exp.Add(this=total, expression=count)
+        answered = ai_call("_answer", exp.Literal.number(-number if lazy else number), total)
+        done = exp.alias_(answered, "done")
+        if late:
+            columns = [exp.alias_(c, n.name) for c, n in zip(collecting, names, strict=True)]
+            source.set("expressions", [*source.expressions, *columns])
+            query = exp.select(done).from_(source.subquery("__ai_late"))
+        else:
+            query = source
+            query.set("expressions", [done])
+        block.with_(f"__ai_{number}", as_=query, materialized=True, copy=False)
+        return exp.select("done").from_(f"__ai_{number}").subquery()
+
+
+def why_not(select: exp.Select) -> str | None:
+    """Why the calls of a block are left to DuckDB's chunks, or None."""
+    if not any(True for _ in own_calls(select)):
+        return "it has no calls"
+    from_ = select.args.get("from_")
+    if from_ is None:
+        return "a single row"
+    limit = select.args.get("limit")
+    if limit and (select.args.get("distinct") or not any(map(select.args.get, ("order", "group")))):
+        return "LIMIT may stop it early"
+    if select.args.get("sample") or select.find(exp.TableSample):
+        return "a sample is drawn anew each time"
+    for node in select.find_all(exp.Func):
+        name = node.name if isinstance(node, exp.Anonymous) else node.sql_name()
+        if name.lower() in VOLATILE or isinstance(node, exp.Rand | exp.Uuid):
+            return f"{name.lower()}() differs each time"
+    if not reads_often(select):
+        return "it reads from a subquery with LIMIT or with calls"
+    terms = [term for term in _terms(select) if asks(term)]
+    if len(terms) > 1:
+        return "DuckDB chooses the order of several AI conditions"
+    if terms and any(term.find(exp.Query) for term in _terms(select)):
+        return "an AI condition next to a subquery is left to DuckDB"
+    if terms and not _waits(select, terms[0]):
+        return "its AI condition decides the join"
+    return None
+
+
+def _terms(select: exp.Select) -> list[exp.Expr]:
+    """The conditions in WHERE and ON."""
+    return [*_where(select), *(term for join in _joins(select) for term in _on(join))]
+
+
+def _certain(select: exp.Select) -> list[exp.Expr]:
+    """The conditions that hold for every row of the block, as those of outer joins don't."""
+    joins = _joins(select)
+    if any(join.side in ("RIGHT", "FULL") for join in joins):
+        return _where(select)
+    inner = [join for join in joins if not join.side]
+    return [*_where(select), *(term for join in inner for term in _on(join))]
+
+
+def _where(select: exp.Select) -> list[exp.Expr]:
+    where = select.args.get("where")
+    return conjuncts(where.this) if where is not None else []
+
+
+def _joins(select: exp.Select) -> list[exp.Join]:
+    return select.args.get("joins") or []
+
+
+def _on(join: exp.Join) -> list[exp.Expr]:
+    on = join.args.get("on")
+    return conjuncts(on) if on is not None else []
+
+
+def _waits(select: exp.Select, term: exp.Expr) -> bool:
+    """Whether the condition can be decided after all others."""
+    if isinstance(term.find_ancestor(exp.Where, exp.Join), exp.Where):
+        return True
+    if isinstance(term, exp.EQ) and asks(term.this) and asks(term.expression):
+        return False  # DuckDB asks each side below the join, and joins by hash
+    return not any(
+        j.side or j.args.get("method") or j.kind in ("SEMI", "ANTI") for j in _joins(select)
+    )
+
+
+def _without(block: exp.Select, term: exp.Expr) -> exp.Select:
+    """A copy of the block to select from, without one condition."""
+    source = _until(block, Timing.EARLY) or block.copy()
+    pairs = [(block, source, "where")]
+    joins = zip(block.args.get("joins") or (), source.args.get("joins") or (), strict=True)
+    pairs += [(before, after, "on") for before, after in joins]
+    for before, after, part in pairs:
+        condition = before.args.get(part)
+        inner = condition.this if isinstance(condition, exp.Where) else condition
+        if inner is None or all(t is not term for t in conjuncts(inner)):
+            continue
+        kept = [t.copy() for t in conjuncts(inner) if t is not term]
+        rest: Any = exp.and_(*kept, copy=False) if kept else None
+        if part == "where":
+            after.set(part, exp.Where(this=rest) if rest is not None else None)
+        else:
+            after.set(part, rest if rest is not None else exp.true())
+    return source
+
+
+def _until(block: exp.Select, when: Timing) -> exp.Select | None:
+    """A copy of the block up to where calls of that timing are asked; None if that's unclear."""
+    source = block.copy()
+    dropped = ["with_", "distinct", "order", "limit", "offset"]
+    if when is Timing.EARLY:
+        dropped += ["group", "having", "qualify", "windows"]
+    elif when is Timing.HAVING:
+        dropped += ["qualify"]
+    for part in dropped:
+        source.set(part, None)
+    for part, own in (("having", Timing.HAVING), ("qualify", Timing.QUALIFY)):
+        clause = source.args.get(part)
+        if clause is None:
+            continue
+        asking = [term for term in conjuncts(clause.this) if asks(term)]
+        if len(asking) > 1:
+            return None  # DuckDB chooses their order
+        if asking and when is own:
+            kept = [t.copy() for t in conjuncts(clause.this) if t is not asking[0]]
+            clause.set("this", exp.and_(*kept, copy=False) if kept else exp.true())
+    return source
+
+
+def _found(block: exp.Select, used: frozenset[str]) -> Iterator[_Call]:
+    """The calls outside of WHERE and ON that are asked for every row."""
+    limited = block.args.get("limit") is not None
+    deciding = {c.sql() for key in sort_keys(block) or () for c in calls(key)} if limited else set()
+    for call, top, part in own_calls(block):
+        if part in ("where", "joins") or call.find_ancestor(exp.Lambda):
+            continue
+        if part == "expressions" and used is not ALL and top.alias_or_name.lower() not in used:
+            continue
+        decides = call.sql() in deciding or is_grouped(block) or part == "order"
+        if limited and not decides:
+            continue
+        when = timing(block, call, part, top)
+        if when is not None:
+            yield _Call(call, tuple(guards(call, top)), when)
+
+
+def _streams(block: exp.Select) -> bool:
+    """Whether rows come out before all have gone in."""
+    return not (is_grouped(block) or block.args.get("order") or block.args.get("distinct"))
+
+
+def _collecting(call: _Call, number: int) -> exp.Expr:
+    collecting: exp.Expr = _staged(call.node, exp.Literal.number(-number))
+    if call.guard:
+        when = exp.and_(*(exp.paren(g.copy()) for g in call.guard), copy=False)
+        collecting = exp.Case(ifs=[exp.If(this=when, true=collecting)])
+    return collecting
+
+
+def _staged(call: exp.Dot, stage: exp.Expr) -> exp.Dot:
+    """A copy of the call that collects, or waits."""
+    copied = call.copy()
+    copied.expression.append(
+        "expressions", exp.PropertyEQ(this=exp.to_identifier("_stage"), expression=stage)
+    )
+    return copied
+
+
+def _is_nested(call: exp.Dot, top: exp.Expr) -> bool:
+    """Whether it is part of another call's text."""
+    return any(call_name(ancestor) for ancestor in ancestors(call, top))

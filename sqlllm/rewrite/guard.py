@@ -1,0 +1,144 @@
+"""Under which condition an expression inside another is evaluated, and what makes that cheaper."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from sqlllm.rewrite.calls import asks
+
+
+def guards(call: exp.Expr, top: exp.Expr) -> list[exp.Expr]:
+    """Conditions that all hold where `call` decides something within `top`.
+
+    `CASE WHEN g THEN call END`, `coalesce(g, call)`, `g AND call`, `g OR call`: DuckDB skips the
+    call in the first two, and in the others where they filter.
+    """
+    found: list[exp.Expr] = []
+    node = call
+    while node is not top and node.parent is not None:
+        parent = node.parent
+        if isinstance(parent, exp.If):
+            found += _of_branch(node, parent)
+        elif isinstance(parent, exp.Case) and node.arg_key == "default":
+            found += [_not_true(_condition(branch)) for branch in parent.args["ifs"]]
+        elif isinstance(parent, exp.Coalesce) and node.arg_key == "expressions":
+            before = [parent.this, *parent.expressions[: node.index]]
+            found += [exp.Is(this=exp.paren(e.copy()), expression=exp.Null()) for e in before]
+        elif isinstance(parent, exp.And | exp.Or) and node.arg_key == "expression":
+            passes = isinstance(parent, exp.And)
+            found.append(_is_not(parent.this, exp.Boolean(this=not passes)))
+        elif isinstance(parent, exp.Filter) and node.arg_key == "this":
+            found.append(parent.expression.this.copy())
+        node = parent
+    return list(dict.fromkeys(found))
+
+
+def _of_branch(node: exp.Expr, branch: exp.If) -> list[exp.Expr]:
+    """Of `WHEN c THEN a` in CASE, or of `if(c, a, b)`."""
+    earlier: list[exp.Expr] = []
+    if isinstance(branch.parent, exp.Case) and branch.arg_key == "ifs":
+        before = branch.parent.args["ifs"][: branch.index]
+        earlier = [_not_true(_condition(other)) for other in before]
+    if node.arg_key == "true":
+        return [*earlier, _condition(branch)]
+    if node.arg_key == "false":
+        return [_not_true(_condition(branch))]
+    return earlier
+
+
+def _condition(branch: exp.If) -> exp.Expr:
+    case = branch.parent
+    if isinstance(case, exp.Case) and case.this is not None:
+        return exp.EQ(this=exp.paren(case.this.copy()), expression=exp.paren(branch.this.copy()))
+    condition: exp.Expr = branch.this.copy()
+    return condition
+
+
+def _not_true(condition: exp.Expr) -> exp.Expr:
+    return _is_not(condition, exp.Boolean(this=True))
+
+
+def _is_not(condition: exp.Expr, value: exp.Boolean) -> exp.Expr:
+    return exp.Not(this=exp.Is(this=exp.paren(condition.copy()), expression=value))
+
+
+def cheap_first(select: exp.Select) -> exp.Select:
+    """The rule `guards`: what needs no model is decided before what does.
+
+    DuckDB asks a model for both sides of AND and OR in a select list, for the rows that an
+    aggregate's FILTER leaves out, and for the first part of `ai.filter(...) OR cheap` in WHERE.
+    """
+    new = select.copy()
+    for junction in list(new.find_all(exp.And, exp.Or)):
+        if type(junction.parent) is not type(junction) and _of_block(junction, new):
+            _order(junction)
+    for filtered in list(new.find_all(exp.Filter)):
+        if _of_block(filtered, new) and _keeps_its_name(filtered):
+            _guard_aggregate(filtered)
+    return new if new != select else select
+
+
+def _of_block(node: exp.Expr, select: exp.Select) -> bool:
+    return node.find_ancestor(exp.Query) is select
+
+
+def _keeps_its_name(node: exp.Expr) -> bool:
+    """Whether no column of the result is named after the expression."""
+    while isinstance(node.parent, exp.Expr) and not isinstance(node.parent, exp.Select):
+        if isinstance(node.parent, exp.Alias):
+            return True
+        node = node.parent
+    return node.arg_key != "expressions"
+
+
+def _order(junction: exp.Connector) -> None:
+    terms = list(junction.flatten(unnest=False))
+    cheap = [term for term in terms if not asks(term)]
+    if not cheap or len(cheap) == len(terms) or not _keeps_its_name(junction):
+        return
+    kind = type(junction)
+    if not _filters(junction):
+        passes = kind is exp.And
+        first = _join(kind, cheap)
+        junction.replace(
+            exp.Case(
+                ifs=[
+                    exp.If(
+                        this=_is_not(first, exp.Boolean(this=not passes)),
+                        true=_join(kind, [*cheap, *(term for term in terms if asks(term))]),
+                    )
+                ],
+                default=exp.Boolean(this=not passes),
+            )
+        )
+    elif kind is exp.Or:
+        junction.replace(_join(kind, [*cheap, *(term for term in terms if asks(term))]))
+
+
+def _join(kind: type[exp.Connector], terms: list[exp.Expr]) -> exp.Expr:
+    joined = terms[0].copy()
+    for term in terms[1:]:
+        joined = kind(this=joined, expression=term.copy())
+    return joined
+
+
+def _filters(junction: exp.Expr) -> bool:
+    """Whether only AND, OR and parentheses stand between it and WHERE, ON, HAVING or QUALIFY.
+
+    There DuckDB skips the right side of what is settled.
+    """
+    node = junction.parent
+    while isinstance(node, exp.And | exp.Or | exp.Paren):
+        node = node.parent
+    return isinstance(node, exp.Where | exp.Having | exp.Qualify | exp.Join)
+
+
+def _guard_aggregate(filtered: exp.Filter) -> None:
+    """`max(ai.f(x)) FILTER (WHERE g)` to `max(CASE WHEN g THEN ai.f(x) END) FILTER (WHERE g)`."""
+    inner = filtered.this.this if isinstance(filtered.this, exp.AggFunc) else None
+    if not isinstance(inner, exp.Expr) or not asks(inner) or asks(filtered.expression):
+        return
+    if isinstance(inner, exp.Distinct | exp.Order):
+        return
+    guard = filtered.expression.this.copy()
+    inner.replace(exp.Case(ifs=[exp.If(this=guard, true=inner.copy())]))

@@ -1,0 +1,139 @@
+"""When a call of a query block is asked: before grouping, in HAVING, in QUALIFY, or at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+
+from sqlglot import exp
+
+from sqlllm.rewrite.calls import ancestors, calls
+
+
+class Timing(Enum):
+    """In the order in which DuckDB evaluates."""
+
+    EARLY = "over the rows that pass WHERE"
+    HAVING = "over groups"
+    QUALIFY = "over rows with window functions"
+    LATE = "over the rows of the result"
+
+
+CLAUSES = ("expressions", "distinct", "where", "joins", "group", "having", "qualify", "order")
+
+
+def own_calls(select: exp.Select) -> Iterator[tuple[exp.Dot, exp.Expr, str]]:
+    """The calls of the block itself, not of its subqueries: each with the expression and the
+    clause that it is in."""
+    for part in CLAUSES:
+        value = select.args.get(part)
+        for top in value if isinstance(value, list) else [value]:
+            if isinstance(top, exp.Join):
+                top = top.args.get("on")
+            if isinstance(top, exp.Expr):
+                for call in calls(top):
+                    if call.find_ancestor(exp.Query) is select:
+                        yield call, top, part
+
+
+def timing(
+    select: exp.Select, node: exp.Expr, part: str, top: exp.Expr | None = None
+) -> Timing | None:
+    """When `node`, a call or a condition in the clause `part`, is evaluated; None if unclear.
+
+    Args:
+        select: The block.
+        node: The call, or the condition.
+        part: The clause.
+        top: The expression of the clause that it is in.
+    """
+    when = _timing(select, node, part, top if top is not None else node)
+    if when is Timing.EARLY and _meets_alias(select, node):
+        # DuckDB lets a projection's name stand for it: only the whole select list defines it.
+        return None if is_grouped(select) or select.args.get("qualify") else Timing.LATE
+    return when
+
+
+def _timing(select: exp.Select, node: exp.Expr, part: str, top: exp.Expr) -> Timing:
+    if part in ("where", "joins", "group"):
+        return Timing.EARLY
+    within = list(ancestors(node, top))
+    windowed = any(isinstance(a, exp.Window) for a in within)
+    aggregated = any(isinstance(a, exp.AggFunc) for a in within)
+    grouped = is_grouped(select)
+    has_aggregate = grouped and node.find(exp.AggFunc) is not None
+    has_window = node.find(exp.Window) is not None
+    early = not has_window and not has_aggregate and (aggregated or (windowed and not grouped))
+    if early:
+        return Timing.EARLY
+    if part == "having":
+        return Timing.HAVING
+    if part == "qualify":
+        return Timing.QUALIFY
+    if grouped and _is_key(select, top):
+        return Timing.EARLY
+    late = has_window or has_aggregate or select.args.get("qualify")
+    if late or (grouped and select.args.get("having")):
+        return Timing.LATE
+    return Timing.EARLY
+
+
+def is_grouped(select: exp.Select) -> bool:
+    """Whether rows are brought together before the select list."""
+    if select.args.get("group") or select.args.get("having"):
+        return True
+    for part in ("expressions", "order", "qualify"):
+        value = select.args.get(part)
+        for top in value if isinstance(value, list) else [value] if value is not None else []:
+            for node in top.find_all(exp.AggFunc):
+                if node.find_ancestor(exp.Query) is select and not _is_window(node, top):
+                    return True
+    return False
+
+
+def aliases(select: exp.Select) -> frozenset[str]:
+    """Names that the select list gives to something else than a column of that name."""
+    return frozenset(
+        p.alias.lower()
+        for p in select.expressions
+        if isinstance(p, exp.Alias) and p.alias.lower() != p.this.name.lower()
+    )
+
+
+def _meets_alias(select: exp.Select, node: exp.Expr) -> bool:
+    names = aliases(select)
+    for part in (node, select.args.get("where")):
+        for column in part.find_all(exp.Column) if part is not None else ():
+            if not column.table and column.name.lower() in names:
+                return True
+    return False
+
+
+def _is_key(select: exp.Select, top: exp.Expr) -> bool:
+    """Whether a projection is what the block groups by."""
+    group = select.args.get("group")
+    if group is None:
+        return False
+    if group.args.get("all"):
+        return top.find(exp.AggFunc) is None
+    plain = top.unalias()
+    for key in group.expressions:
+        if isinstance(key, exp.Literal) and not key.is_string:
+            at = int(key.this) - 1
+            if at < len(select.expressions) and select.expressions[at] is top:
+                return True
+        elif key == plain or (isinstance(key, exp.Column) and key.name == top.alias):
+            return True
+    return False
+
+
+def _is_window(node: exp.Expr, top: exp.Expr) -> bool:
+    """Whether an aggregate function is used as a window function."""
+    inner = node
+    for ancestor in ancestors(node, top):
+        if isinstance(ancestor, exp.Window):
+            return inner.arg_key == "this"
+        if isinstance(ancestor, exp.AggFunc):
+            return False
+        inner = ancestor
+    return False

@@ -1,0 +1,31 @@
+"""UPDATE and DELETE, as the query over the rows that they change."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from sqlllm.rewrite.gather import Gatherer
+from sqlllm.rewrite.used import ALL
+
+
+def gather_write(tree: exp.Update | exp.Delete, gatherer: Gatherer) -> bool:
+    """Apply the rule `gather` in place; whether it changed anything."""
+    sources = tree.args.get("using") or []
+    if isinstance(tree, exp.Update) and tree.args.get("from_") is not None:
+        from_ = tree.args["from_"]
+        sources = [from_.this, *(from_.this.args.get("joins") or ())]
+    values = [value.expression for value in tree.expressions if isinstance(value, exp.EQ)]
+    select = exp.Select(expressions=[v.copy() for v in values] or [exp.Literal.number(1)])
+    select.set("from_", exp.From(this=tree.this.copy()))
+    for table in sources:
+        joined = table if isinstance(table, exp.Join) else exp.Join(this=table)
+        select.append("joins", joined.copy())
+    for part in ("with_", "where"):
+        value = tree.args.get(part)
+        select.set(part, value.copy() if value is not None else None)
+    new = gatherer.gather(select, ALL)
+    if new is select:
+        return False
+    tree.set("with_", new.args.get("with_"))
+    tree.set("where", new.args.get("where"))
+    return True

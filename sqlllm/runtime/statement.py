@@ -1,0 +1,160 @@
+"""What one running SQL statement has collected to ask, and has been answered."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sqlllm.errors import SqlllmError
+
+Answer = bytes | SqlllmError
+"""An encoded answer, or why there is none."""
+
+Call = tuple[Any, str]
+"""A function and its options."""
+
+
+class Statement:
+    """The inputs and answers of one statement on one connection.
+
+    DuckDB hands a UDF 2,048 rows at a time. A statement that the rewriter prepared first collects
+    the inputs of a call, then has them answered as one batch, then runs as it was written and
+    finds every answer here: also those that failed, and those that no cache kept.
+
+    Args:
+        query_id: DuckDB's number of the query.
+        limit: Most distinct inputs to collect for a call, and most answers to keep. What goes
+            beyond is asked chunk by chunk.
+    """
+
+    LIMIT = 1 << 18
+
+    def __init__(self, query_id: int, limit: int = LIMIT) -> None:
+        self.query_id = query_id
+        self.limit = limit
+        self.answers: dict[bytes, Answer] = {}
+        self._collected: dict[int, dict[Call, Inputs]] = {}
+        self._ahead: dict[Call, _Ahead] = {}
+        self._lock = threading.Lock()
+
+    def keep(self, answers: Iterable[tuple[bytes, Answer]]) -> None:
+        """Keep answers by key, while there is room."""
+        room = self.limit - len(self.answers)
+        for key, answer in answers:
+            if room <= 0:
+                return
+            room -= key not in self.answers
+            self.answers[key] = answer
+
+    def collect(self, number: int, call: Call, texts: pa.Array) -> None:
+        """Note the inputs of a call, to be taken by `number`."""
+        with self._lock:
+            calls = self._collected.setdefault(number, {})
+            calls.setdefault(call, Inputs()).add(texts, self.limit)
+
+    def take(self, number: int) -> dict[Call, Inputs]:
+        """What was collected under `number`, by call."""
+        with self._lock:
+            return self._collected.pop(number, {})
+
+    def look_ahead(self, call: Call, inputs: Inputs) -> None:
+        """Let inputs be answered as the rows come, some ahead of them."""
+        with self._lock:
+            self._ahead[call] = _Ahead(inputs.distinct().slice(0, self.limit).to_pylist())
+
+    def ahead(self, call: Call, texts: pa.Array) -> pa.Array | None:
+        """What to ask before a chunk is answered: its new texts, and some that will come.
+
+        As many as were asked before, so that at most half of what is asked is never used.
+        """
+        waiting = self._ahead.get(call)
+        if waiting is None:
+            return None
+        with self._lock:
+            return waiting.next(texts)
+
+
+class _Ahead:
+    """Inputs in the order in which their rows will come, and which of them were asked."""
+
+    MOST = 1 << 16
+
+    def __init__(self, texts: list[str]) -> None:
+        self._texts = iter(texts)
+        self._asked: set[str] = set()
+
+    def next(self, chunk: pa.Array) -> pa.Array | None:
+        """The texts of the chunk that were not asked, and as many again as were."""
+        texts = pc.unique(chunk.drop_null()).to_pylist()
+        new = [text for text in texts if text not in self._asked]
+        if not new:
+            return None
+        more, self._asked = min(len(self._asked), self.MOST), self._asked.union(new)
+        coming = (text for text in self._texts if text not in self._asked)
+        new += islice(coming, more)
+        self._asked.update(new)
+        return pa.array(new, pa.large_string())
+
+
+class Inputs:
+    """The texts of one call: how many rows, and the distinct ones in the order they came."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.complete = True
+        self._chunks: list[pa.Array] = []
+        self._held = 0
+
+    def add(self, texts: pa.Array, limit: int) -> None:
+        """Add a chunk; beyond `limit` distinct texts, count its rows only."""
+        self.rows += len(texts) - texts.null_count
+        if self.complete:
+            self._chunks.append(pc.unique(texts.drop_null()))
+            self._held += len(self._chunks[-1])
+            if self._held > 2 * limit:  # the chunks repeat each other, or there is too much
+                self._held = len(self.distinct())
+                self.complete = self._held < limit
+
+    def distinct(self) -> pa.Array:
+        """Each text once."""
+        if len(self._chunks) != 1:
+            chunks = [chunk.cast(pa.large_string()) for chunk in self._chunks]
+            self._chunks = [pc.unique(pa.chunked_array(chunks, pa.large_string()))]
+        return self._chunks[0]
+
+
+class Statements:
+    """The latest statement of each connection; a connection runs one at a time."""
+
+    KEPT = 64  # connections
+
+    def __init__(self) -> None:
+        self._latest: OrderedDict[int, Statement] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, connection_id: int, query_id: int) -> Statement:
+        """The statement that runs now; what the one before it on that connection held is freed.
+
+        A query numbered 0 is no statement of DuckDB's: nothing is shared between its calls.
+        """
+        if not query_id:
+            return Statement(0)
+        with self._lock:
+            found = self._latest.get(connection_id)
+            if found is None or found.query_id != query_id:
+                found = self._latest[connection_id] = Statement(query_id)
+                self._latest.move_to_end(connection_id)
+                while len(self._latest) > self.KEPT:
+                    self._latest.popitem(last=False)
+            return found
+
+    def forget(self, connection_id: int) -> None:
+        """Free what the connection's latest statement held."""
+        with self._lock:
+            self._latest.pop(connection_id, None)
