@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import re
 import threading
 import uuid
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -47,7 +49,14 @@ class _Installation:
 
 
 # Raised before anything ran: the statement could not be parsed or bound.
-_UNBOUND = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
+_UNBOUND = (
+    duckdb.ParserException,
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.NotImplementedException,
+)
+
+_PARAMETER = re.compile(r"[$?]")
 
 # DuckDB instances live as long as any connection to them, and crash (measured, 1.4 and 2.0) when
 # a UDF is called whose Python function went away with the connection that registered it. So the
@@ -188,12 +197,12 @@ class Connection:
         Example:
             >>> import sqlllm
             >>> db = sqlllm.connect()
-            >>> print(db.explain("SELECT ai_embed(x) FROM t"))
-            SELECT ai.embed(x) FROM t
+            >>> print(db.explain("SELECT ai_embed('x')"))
+            SELECT ai.embed('x')
             -- rules: names
             >>> db.close()
         """
-        return plan(query, self._arguments, self._rewrite)
+        return plan(query, self._arguments, self._rewrite, columns=self._columns)
 
     def cursor(self) -> Connection:
         """Another connection to the same database, for another thread."""
@@ -216,12 +225,24 @@ class Connection:
             return member
         return lambda *args, **options: self._guard(member, *args, **options)
 
+    def _columns(self, query: str, parameters: object = None) -> list[str] | None:
+        """The names of a query's columns; it is bound, not run."""
+        given: dict[str, Any] = (
+            {"params": parameters} if parameters is not None and _PARAMETER.search(query) else {}
+        )
+        try:
+            bound = self._con.sql(query, **given)
+        except duckdb.Error:
+            return None
+        return list(bound.columns)
+
     def _planned(
         self, call: Callable[..., Any], query: Any, *args: Any, lazy: bool = False, **options: Any
     ) -> Any:
         if not isinstance(query, str):
             return self._guard(call, query, *args, **options)
-        made = plan(query, self._arguments, self._rewrite, lazy=lazy)
+        columns = partial(self._columns, parameters=args[0] if args else options.get("params"))
+        made = plan(query, self._arguments, self._rewrite, columns=columns, lazy=lazy)
         if not made.rewritten:
             return self._guard(call, made.sql, *args, **options)
         self._con.extract_statements(query)  # a script with a syntax error runs no statement
@@ -243,6 +264,11 @@ class Connection:
                 return self._guard(call, statement.sql, *args, **options)
             except _UNBOUND:
                 pass  # the user's own text says what is wrong with it, or runs as it stands
+            except duckdb.Error as error:
+                message, line, _ = str(error).partition("\n\nLINE ")
+                if not line:
+                    raise
+                raise type(error)(message) from None  # the line is not one that the user wrote
         return self._guard(call, statement.original, *args, **options)
 
     def _guard(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:

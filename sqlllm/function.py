@@ -72,7 +72,7 @@ class Function:
 
     def _collect(self, number: int, origin: Origin, options: str, text: pa.Array) -> pa.Array:
         origin.statement.collect(number, (self, options), text)
-        return pa.nulls(len(text), self.answer(origin, options, text.slice(0, 0)).type)
+        return pa.nulls(len(text), ARROW[self.returns])
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +101,23 @@ class SetFunction:
                 origin = Origin(runtime(), _number(query), _number(connection))
                 rows = zip(_one(first), _one(second), strict=True)
                 found = [self.body(origin, _python(a), _python(b)) for a, b in rows]
-                return pa.array(found, SET_TYPES[self.returns])
+                return pa.array(found, ARROW[self.returns])
 
         return udf
 
 
-SET_TYPES = {"BIGINT[]": pa.list_(pa.int64()), "BOOLEAN": pa.bool_()}
-"""What a `SetFunction` may return."""
+ARROW: Mapping[str, pa.DataType] = {
+    "BIGINT": pa.int64(),
+    "BIGINT[]": pa.list_(pa.int64()),
+    "BOOLEAN": pa.bool_(),
+    "DOUBLE": pa.float64(),
+    "FLOAT[]": pa.list_(pa.float32()),
+    "STRUCT(label VARCHAR, score DOUBLE)[]": pa.list_(
+        pa.struct({"label": pa.string(), "score": pa.float64()})
+    ),
+    "VARCHAR": pa.string(),
+}
+"""The DuckDB types that a UDF may return."""
 
 
 def set_function(*parameters: str, returns: str) -> Callable[[Callable[..., Any]], SetFunction]:

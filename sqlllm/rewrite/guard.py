@@ -65,8 +65,9 @@ def _is_not(condition: exp.Expr, value: exp.Boolean) -> exp.Expr:
 def cheap_first(select: exp.Select) -> exp.Select:
     """The rule `guards`: what needs no model is decided before what does.
 
-    DuckDB asks a model for both sides of AND and OR in a select list, for the rows that an
-    aggregate's FILTER leaves out, and for the first part of `ai.filter(...) OR cheap` in WHERE.
+    DuckDB asks a model for both sides of AND and OR in a select list, in HAVING and in QUALIFY,
+    for the rows that an aggregate's FILTER leaves out, and for the first part of
+    `ai.filter(...) OR cheap` in WHERE.
     """
     new = select.copy()
     for junction in list(new.find_all(exp.And, exp.Or)):
@@ -123,14 +124,14 @@ def _join(kind: type[exp.Connector], terms: list[exp.Expr]) -> exp.Expr:
 
 
 def _filters(junction: exp.Expr) -> bool:
-    """Whether only AND, OR and parentheses stand between it and WHERE, ON, HAVING or QUALIFY.
+    """Whether only AND, OR and parentheses stand between it and WHERE or ON.
 
     There DuckDB skips the right side of what is settled.
     """
     node = junction.parent
     while isinstance(node, exp.And | exp.Or | exp.Paren):
         node = node.parent
-    return isinstance(node, exp.Where | exp.Having | exp.Qualify | exp.Join)
+    return isinstance(node, exp.Where | exp.Join)
 
 
 def _guard_aggregate(filtered: exp.Filter) -> None:

@@ -89,65 +89,65 @@ class Runtime:
         """
         started = time.perf_counter()
         model = self.model_for(task, caller.model)
+        lane = hashlib.blake2b(model.fingerprint.encode() + b"\0" + task.key, digest_size=16)
         distinct = inputs.dictionary_encode()
         texts = distinct.dictionary.to_pylist()
-        keys = _keys(model, task, texts)
         statement = self.statements.of(caller.connection_id, caller.query_id)
-        known = [statement.answers.get(key) for key in keys]
-        new = [row for row, answer in enumerate(known) if answer is None]
-        found = self._cache.get_many([keys[row] for row in new])
-        missing = [row for row, answer in zip(new, found, strict=True) if answer is None]
+        known = statement.answers(lane.digest())
+        new = [text for text in texts if text not in known]
         usage = Usage(caller.query_id, caller.function, model.name)
         usage.rows, usage.distinct_inputs = 0 if caller.ahead else len(inputs), len(new)
-        usage.cached = len(new) - len(missing)
-        for row, answer in zip(new, found, strict=True):
-            known[row] = answer
         try:
-            if missing:
-                self._answer(model, task, keys, texts, missing, known, caller, usage)
+            fresh = self._answers(model, task, lane, new, caller, usage) if new else {}
         finally:
-            statement.keep((keys[row], a) for row in new if (a := known[row]) is not None)
             usage.seconds = time.perf_counter() - started
             self.ledger.add(usage)
-        answers = self._settled(known, caller)
+        statement.keep(lane.digest(), fresh)
+        settled = [known[text] if text in known else fresh[text] for text in texts]
+        answers = [self._settled(answer, caller) for answer in settled]
         return pa.DictionaryArray.from_arrays(distinct.indices, _column(task, answers))
 
-    def _settled(self, known: list[Answer | None], caller: Caller) -> list[bytes | None]:
-        """The answers; a failure is NULL or raised, as the call or the settings say."""
-        strict = self._strict(caller)
-        answers: list[bytes | None] = []
-        for answer in known:
-            if isinstance(answer, Exception):
-                if strict:
-                    raise answer
-                answers.append(None)
-            else:
-                answers.append(answer)
-        return answers
+    def _settled(self, answer: Answer, caller: Caller) -> bytes | None:
+        """The answer; a failure is NULL or raised, as the call or the settings say."""
+        if isinstance(answer, bytes):
+            return answer
+        if self._strict(caller):
+            raise answer
+        return None
 
     def _strict(self, caller: Caller) -> bool:
         return (caller.on_error or self.settings.on_error) == "fail"
 
-    def _answer(
+    def _answers(
         self,
         model: Model,
         task: Task,
-        keys: list[bytes],
+        lane: hashlib.blake2b,
         texts: list[str],
-        missing: list[int],
-        known: list[Answer | None],
         caller: Caller,
         usage: Usage,
-    ) -> None:
-        """Fill in the missing answers from the model, together with other threads' inputs."""
-        lane = hashlib.blake2b(model.fingerprint.encode() + task.key, digest_size=16).digest()
+    ) -> dict[str, Answer]:
+        """From the cache, and for the rest from the model, with what other threads wait for."""
+        keys = _keys(lane, texts)
+        found = self._cache.get_many(keys)
+        answers: dict[str, Answer] = {
+            t: a for t, a in zip(texts, found, strict=True) if a is not None
+        }
+        missing = [(k, t) for k, t, a in zip(keys, texts, found, strict=True) if a is None]
+        usage.cached = len(answers)
+        if not missing:
+            return answers
         tickets = self._flights.fly(
-            lane,
-            [(keys[row], texts[row]) for row in missing],
+            lane.digest(),
+            missing,
             lambda waiting: self._compute(model, task, waiting, caller, usage),
         )
-        for row, ticket in zip(missing, tickets, strict=True):
-            known[row] = ticket.answer if ticket.error is None else ticket.error
+        for ticket in tickets:
+            answer = ticket.error if ticket.answer is None else ticket.answer
+            if answer is None:
+                msg = f"model {model.name!r} left an input without an answer"
+                raise ModelError(msg)
+            answers[ticket.text] = answer
             usage.errors += ticket.error is not None
             if ticket.error is not None and not self._strict(caller):
                 self.ledger.fail(
@@ -159,6 +159,7 @@ class Runtime:
                         str(ticket.error).partition("\n")[0],
                     )
                 )
+        return answers
 
     def _compute(
         self, model: Model, task: Task, waiting: list[Ticket], caller: Caller, usage: Usage
@@ -202,11 +203,10 @@ class Runtime:
         return runtime
 
 
-def _keys(model: Model, task: Task, texts: Sequence[str]) -> list[bytes]:
-    base = hashlib.blake2b(model.fingerprint.encode() + b"\0" + task.key, digest_size=16)
+def _keys(lane: hashlib.blake2b, texts: Sequence[str]) -> list[bytes]:
     keys = []
     for text in texts:
-        key = base.copy()
+        key = lane.copy()
         key.update(text.encode())
         keys.append(key.digest())
     return keys

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
@@ -38,23 +38,30 @@ class Statement:
     def __init__(self, query_id: int, limit: int = LIMIT) -> None:
         self.query_id = query_id
         self.limit = limit
-        self.answers: dict[bytes, Answer] = {}
+        self._answers: dict[bytes, dict[str, Answer]] = {}
+        self._held = 0
+        self._prepared = False
         self._collected: dict[int, dict[Call, Inputs]] = {}
         self._ahead: dict[Call, _Ahead] = {}
         self._lock = threading.Lock()
 
-    def keep(self, answers: Iterable[tuple[bytes, Answer]]) -> None:
-        """Keep answers by key, while there is room."""
-        room = self.limit - len(self.answers)
-        for key, answer in answers:
-            if room <= 0:
-                return
-            room -= key not in self.answers
-            self.answers[key] = answer
+    def answers(self, lane: bytes) -> Mapping[str, Answer]:
+        """The answers so far to one task of one model, by text."""
+        return self._answers.get(lane) or {}
+
+    def keep(self, lane: bytes, answers: Mapping[str, Answer]) -> None:
+        """Keep answers, while there is room, where the statement collected inputs.
+
+        Others have a cache, and their failures may be asked again.
+        """
+        if self._prepared and self._held < self.limit:
+            self._answers.setdefault(lane, {}).update(answers)
+            self._held += len(answers)
 
     def collect(self, number: int, call: Call, texts: pa.Array) -> None:
         """Note the inputs of a call, to be taken by `number`."""
         with self._lock:
+            self._prepared = True
             calls = self._collected.setdefault(number, {})
             calls.setdefault(call, Inputs()).add(texts, self.limit)
 

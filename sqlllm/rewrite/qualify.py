@@ -1,0 +1,140 @@
+"""Which table a column belongs to, looked up where DuckDB would find it.
+
+`source` wraps a join only where every column is written with its table. Here columns without one
+get theirs, `USING (k)` becomes `ON a.k = b.k`, and `*` the columns it stands for; what is not
+found in exactly one table is left, and with it the block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from sqlllm.rewrite.source import stars
+
+Columns = Callable[[str], Sequence[str] | None]
+"""The columns of a query, in order; None where DuckDB can't bind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    alias: exp.Identifier
+    columns: tuple[str, ...]
+
+    def column(self, name: str) -> exp.Column:
+        """`alias.name`, as the table spells it."""
+        spelled = next((c for c in self.columns if c.lower() == name.lower()), name)
+        plain = spelled.isidentifier() and spelled == name
+        return exp.column(exp.to_identifier(spelled, quoted=not plain), table=self.alias.copy())
+
+    def has(self, name: str) -> bool:
+        """Whether the table has a column of that name."""
+        return name.lower() in (column.lower() for column in self.columns)
+
+
+def qualified(select: exp.Select, columns: Columns) -> exp.Select | None:
+    """A copy of a block over several tables with all columns written out, or None."""
+    if not select.args.get("joins") or select.args.get("laterals"):
+        return None
+    new = select.copy()
+    tables = _tables(select, columns)
+    if tables is None or not _write_out_using(new, tables) or not _expand(new, tables):
+        return None
+    for column in [c for c in _own_columns(new) if not c.table]:
+        owners = [table for table in tables if table.has(column.name)]
+        if len(owners) != 1:
+            return None
+        column.replace(owners[0].column(column.name))
+    return new
+
+
+def _tables(select: exp.Select, columns: Columns) -> list[_Table] | None:
+    with_ = _visible_ctes(select)
+    found = []
+    for item in [select.args["from_"], *select.args["joins"]]:
+        table = item.this.copy()
+        alias = table.args.get("alias")
+        name = alias.this if alias is not None else table.this
+        if not isinstance(name, exp.Identifier) or (alias is not None and alias.columns):
+            return None
+        table.set("alias", exp.TableAlias(this=exp.to_identifier("__ai_t")))
+        known = columns(f"{with_}SELECT * FROM {table.sql('duckdb')}")
+        if known is None or len({c.lower() for c in known}) < len(known):
+            return None
+        found.append(_Table(name, tuple(known)))
+    return found
+
+
+def _visible_ctes(select: exp.Select) -> str:
+    """WITH ... of the block and of those around it, outermost first."""
+    ctes: list[str] = []
+    node: exp.Expr | None = select
+    while node is not None:
+        with_ = node.args.get("with_")
+        inside = [cte.sql("duckdb") for cte in with_.expressions] if with_ is not None else []
+        ctes = inside + ctes
+        if isinstance(node, exp.CTE):  # sees those before it
+            parent = node.parent
+            before = parent.expressions[: node.index] if isinstance(parent, exp.With) else []
+            ctes = [cte.sql("duckdb") for cte in before] + ctes
+            node = parent.parent if parent is not None else None
+            node = node.parent if node is not None else None
+        else:
+            node = node.parent
+    return f"WITH {', '.join(ctes)} " if ctes else ""
+
+
+def _write_out_using(select: exp.Select, tables: list[_Table]) -> bool:
+    for i, join in enumerate(select.args["joins"], 1):
+        names = join.args.get("using") or []
+        if not names:
+            continue
+        if join.side in ("RIGHT", "FULL") or join.args.get("method") or join.kind:
+            return False
+        terms = []
+        for name in names:
+            left = [table for table in tables[:i] if table.has(name.name)]
+            if len(left) != 1:
+                return False
+            pair = left[0].column(name.name), tables[i].column(name.name)
+            terms.append(exp.EQ(this=pair[0], expression=pair[1]))
+            for column in [c for c in _own_columns(select) if not c.table]:
+                if column.name.lower() == name.name.lower():
+                    column.replace(pair[0].copy())
+        join.set("using", None)
+        join.set("on", exp.and_(*terms, copy=False))
+        if any(star.parent is select for star in stars(select)):
+            return False  # shows the column once
+    return True
+
+
+def _expand(select: exp.Select, tables: list[_Table]) -> bool:
+    """`*` and `a.*` in the select list to the columns they stand for."""
+    projections: list[exp.Expr] = []
+    for projection in select.expressions:
+        table = projection.table if isinstance(projection, exp.Column) else None
+        star = projection.this if isinstance(projection, exp.Column) else projection
+        if not isinstance(star, exp.Star):
+            projections.append(projection)
+            continue
+        if any(star.args.get(part) for part in ("except_", "replace", "rename")):
+            return False
+        meant = [t for t in tables if not table or t.alias.name.lower() == table.lower()]
+        projections += [t.column(name) for t in meant for name in t.columns]
+    select.set("expressions", projections)
+    return True
+
+
+def _own_columns(select: exp.Select) -> list[exp.Column]:
+    """The columns of the block and of subqueries in its expressions, not those of its FROM."""
+    found: list[exp.Column] = []
+    for part in ("expressions", "where", "group", "having", "qualify", "order", "joins"):
+        value = select.args.get(part)
+        for node in value if isinstance(value, list) else [value]:
+            top = node.args.get("on") if isinstance(node, exp.Join) else node
+            if isinstance(top, exp.Expr):
+                own = [c for c in top.find_all(exp.Column) if not isinstance(c.this, exp.Star)]
+                found += [c for c in own if c.find_ancestor(exp.Query) is select]
+    return found

@@ -1,0 +1,52 @@
+"""The statements of a script, as text."""
+
+from __future__ import annotations
+
+import re
+
+import sqlglot
+from sqlglot.errors import SqlglotError
+
+EXPLAIN = re.compile(r"\s*EXPLAIN(\s+ANALYZE)?\s+(?=SELECT|WITH|FROM|INSERT|CREATE)", re.IGNORECASE)
+
+
+def split(sql: str) -> list[str]:
+    """The text of each statement; pieces that are comments only are dropped."""
+    try:
+        tokens = sqlglot.tokenize(sql, dialect="duckdb")
+    except SqlglotError:
+        return [sql]
+    pieces, start, empty = [], 0, True
+    for token in tokens:
+        if token.token_type.name != "SEMICOLON":
+            empty = False
+            continue
+        if not empty:
+            pieces.append(sql[start : token.start])
+        start, empty = token.start + 1, True
+    return pieces if empty else [*pieces, sql[start:]]  # what is left may be a comment
+
+
+def numbered(statement: str) -> str:
+    """`?` as $1, $2 and so on, which may be repeated and moved.
+
+    Example:
+        >>> numbered("SELECT '?', ? + ?")
+        "SELECT '?', $1 + $2"
+    """
+    if "?" not in statement:
+        return statement
+    text, number = list(statement), 0
+    for token in sqlglot.tokenize(statement, dialect="duckdb"):
+        if token.token_type.name == "PLACEHOLDER" and statement[token.start] == "?":
+            number += 1
+            text[token.start] = f"${number}"
+    return "".join(text)
+
+
+def same_words(a: str, b: str) -> bool:
+    """Whether two statements differ in spacing and case only."""
+    words = [
+        [token.text.lower() for token in sqlglot.tokenize(sql, dialect="duckdb")] for sql in (a, b)
+    ]
+    return words[0] == words[1]

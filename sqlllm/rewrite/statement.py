@@ -1,0 +1,205 @@
+"""One statement through the rules."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from itertools import count
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from sqlllm.rewrite.after_limit import after_limit
+from sqlllm.rewrite.early_stop import early_stop
+from sqlllm.rewrite.gather import Gatherer
+from sqlllm.rewrite.guard import cheap_first
+from sqlllm.rewrite.qualify import Columns, qualified
+from sqlllm.rewrite.script import EXPLAIN, numbered, same_words
+from sqlllm.rewrite.used import used_columns
+from sqlllm.rewrite.writes import gather_write
+
+Rule = Callable[[exp.Select], exp.Select]
+
+
+def rewrite(
+    statement: str, on: Collection[str], columns: Columns, notes: list[str], *, lazy: bool
+) -> tuple[str, list[str]]:
+    """The statement as DuckDB gets it, and the rules that fired.
+
+    Args:
+        statement: Its text.
+        on: The rules that may be applied.
+        columns: Where tables are looked up.
+        notes: Gets why the statement is left as it stands.
+        lazy: Whether its rows may be fetched in part only.
+    """
+    explained = EXPLAIN.match(statement)
+    prefix = explained[0] if explained else ""
+    text = statement[len(prefix) :]
+    tree = parse(text, notes)
+    if tree is None:
+        return statement, []
+    plain = tree.sql("duckdb")
+    fired, renamed = _apply(tree, on, columns, lazy)
+    if not fired:
+        return statement, []
+    if (renamed or not same_words(numbered(text), plain)) and not _keep_names(tree, text, columns):
+        notes.append("left as it stands: a column without a name would be renamed; write AS")
+        return statement, []
+    return prefix + tree.sql("duckdb"), fired
+
+
+def parse(statement: str, notes: list[str]) -> exp.Expr | None:
+    """The tree of a statement that may be rewritten."""
+    if "ai." not in statement.lower():
+        return None
+    logger = logging.getLogger("sqlglot")
+    logger.addFilter(_silent)  # it warns of statements that it reads as a single word
+    try:
+        tree = sqlglot.parse_one(numbered(statement), dialect="duckdb")
+    except SqlglotError:
+        notes.append("left as it stands: sqlglot can't parse the statement")
+        return None
+    finally:
+        logger.removeFilter(_silent)
+    if isinstance(tree, exp.Command):
+        notes.append(f"left as it stands: {tree.name.upper()} statements")
+        return None
+    if isinstance(tree, exp.Create) and tree.kind != "TABLE":
+        notes.append(f"left as it stands: CREATE {tree.kind} keeps the text, for later queries")
+        return None
+    return tree
+
+
+def _silent(_record: logging.LogRecord) -> bool:
+    return False
+
+
+def _apply(
+    tree: exp.Expr, on: Collection[str], columns: Columns, lazy: bool
+) -> tuple[list[str], bool]:
+    """Change the tree in place, innermost blocks first.
+
+    Returns:
+        The names of the rules that fired, and whether columns were written with their tables.
+    """
+    gatherer = Gatherer(count(1), lazy)
+
+    def gather(block: exp.Select) -> exp.Select:
+        used = used_columns(block)
+        return gatherer.gather(block, used) if used is not None else block
+
+    fired: list[str] = []
+    renamed = False
+    passes: tuple[dict[str, Rule], ...] = (
+        {"guards": cheap_first},
+        {"after_limit": after_limit, "early_stop": early_stop},
+        {"gather": gather},
+    )
+    for step in passes:
+        rules = {name: rule for name, rule in step.items() if name in on}
+        for block in reversed(list(tree.find_all(exp.Select))) if rules else ():
+            if _in_recursion(block) or not ("guards" in rules or _stands_alone(block)):
+                continue
+            name, new = _first(rules, block)
+            if new is block and "early_stop" in step and _may_be_qualified(block):
+                written_out = qualified(block, columns)
+                if written_out is not None:
+                    name, changed = _first(rules, written_out)
+                    new = block if changed is written_out else changed
+                    renamed = renamed or new is not block
+            if new is not block:
+                fired += [name] if name not in fired else []
+                _replace(block, new)
+    if "gather" in on and isinstance(tree, exp.Update | exp.Delete):
+        fired += ["gather"] if gather_write(tree, gatherer) else []
+    return fired, renamed
+
+
+def _first(rules: dict[str, Rule], block: exp.Select) -> tuple[str, exp.Select]:
+    """The first rule that changes the block, and what it makes of it."""
+    for name, rule in rules.items():
+        new = rule(block)
+        if new is not block:
+            return name, new
+    return "", block
+
+
+def _replace(block: exp.Select, new: exp.Select) -> None:
+    if block.parent is None:  # the tree itself
+        block.args.clear()
+        for part, value in list(new.args.items()):
+            block.set(part, value)
+    elif isinstance(block.parent, exp.SetOperation) and new.args.get("with_"):
+        # DuckDB 1.4 can't bind a part with CTEs of its own.
+        block.replace(exp.select("*").from_(new.subquery("__ai_part", copy=False)))
+    else:
+        block.replace(new)
+
+
+def _keep_names(tree: exp.Expr, original: str, columns: Columns) -> bool:
+    """Name the result's columns as DuckDB names them, after the text that the user wrote.
+
+    False where the names can't be found out.
+    """
+    block: exp.Expr = tree
+    while isinstance(block, exp.SetOperation | exp.Subquery):
+        block = block.this
+    if not isinstance(tree, exp.Query) or not isinstance(block, exp.Select):
+        return True
+    projections = block.expressions
+    if not any(map(_is_unnamed, projections)):
+        return True
+    known = columns(original)
+    if known is None:
+        return False
+    stars = [i for i, p in enumerate(projections) if p.is_star]
+    for i, projection in enumerate(projections):
+        if not _is_unnamed(projection):
+            continue
+        if stars and stars[0] < i < stars[-1]:
+            return False
+        at = i if not stars or i < stars[0] else i - len(projections)
+        projections[i].replace(exp.alias_(projection.copy(), known[at], quoted=True))
+    return True
+
+
+def _is_unnamed(projection: exp.Expr) -> bool:
+    return not projection.is_star and not isinstance(projection, exp.Alias | exp.Column)
+
+
+def _may_be_qualified(block: exp.Select) -> bool:
+    """Whether only its tables are missing from its columns, and all else has a name."""
+    if not block.args.get("joins"):
+        return False
+    return block.parent is None or not any(map(_is_unnamed, block.expressions))
+
+
+def _in_recursion(block: exp.Select) -> bool:
+    """Whether a block is part of a recursive CTE, which reads what it has made so far."""
+    with_ = block.find_ancestor(exp.With)
+    while with_ is not None:
+        if with_.args.get("recursive"):
+            return True
+        with_ = with_.find_ancestor(exp.With)
+    return False
+
+
+def _stands_alone(block: exp.Select) -> bool:
+    """Whether no row outside can be meant: not within an expression, a JOIN or a LATERAL.
+
+    DuckDB lets any derived table but the first of its FROM refer to the tables before it.
+    """
+    node: exp.Expr = block
+    while (parent := node.parent) is not None:
+        inside = exp.Subquery | exp.SetOperation | exp.CTE | exp.With | exp.From
+        if isinstance(parent, exp.Select):
+            if not isinstance(node, exp.From | exp.With):
+                return False
+        elif isinstance(parent, exp.Insert | exp.Create | exp.Copy):
+            return True
+        elif not isinstance(parent, inside):
+            return False
+        node = parent
+    return True
