@@ -9,6 +9,7 @@ from importlib.resources import files
 
 INTERNAL = (
     "_answer",
+    "_estimate",
     "_filter_options",
     "_pair",
     "_relation",

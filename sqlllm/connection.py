@@ -9,6 +9,7 @@ import uuid
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from sqlllm.errors import CatalogTaken
+from sqlllm.explain import CallPlan, Explanation, counted
 from sqlllm.models.base import Model
 from sqlllm.rewrite import Plan, Statement, plan, rules
 from sqlllm.runtime.runtime import Runtime
@@ -191,18 +193,58 @@ class Connection:
         self._guard(self._con.executemany, made.sql, parameters)
         return self
 
-    def explain(self, query: str) -> Plan:
-        """What a script becomes, and which rules fired; nothing is run.
+    def explain(
+        self, query: str, parameters: object = None, *, analyze: bool = False
+    ) -> Explanation:
+        """What a script becomes, which rules fired, and what its calls would ask.
+
+        No model is asked: sources and conditions without calls are read and counted. Tables that
+        an earlier statement of the script creates aren't there to be counted.
+
+        Args:
+            query: The script.
+            parameters: Of the last statement, as for `execute`.
+            analyze: Run the script, with all its effects, and add what was asked.
 
         Example:
             >>> import sqlllm
             >>> db = sqlllm.connect()
-            >>> print(db.explain("SELECT ai_embed('x')"))
-            SELECT ai.embed('x')
-            -- rules: names
+            >>> db.execute("CREATE TABLE t AS SELECT 'text ' || i % 3 AS x FROM range(9) r(i)")
+            <...>
+            >>> print(db.explain("SELECT ai_embed(x) FROM t LIMIT 5"))
+            SELECT ai.embed(x) FROM (SELECT * FROM t LIMIT 5) AS t
+            -- rules: names, after_limit
+            -- call         model   rows  distinct  cached  send  tokens  batches  seconds
+            -- ai.embed(x)  minilm     5         3       0     3       6        1        -
+            --   after LIMIT
             >>> db.close()
         """
-        return plan(query, self._arguments, self._rewrite, columns=self._columns)
+        made = self._plan(query, parameters)
+        texts = [s.original for s in made.statements] or [made.original]
+        runs = made.statements or (Statement(made.sql, made.sql),)
+        calls: list[CallPlan] = []
+        for text, run in zip(texts, runs, strict=True):
+            given = parameters if run is runs[-1] else None
+            found = counted(self._con, self._installation.runtime, text, given)
+            calls += self._analyzed(found, run, given) if analyze else found
+        return Explanation(
+            **{f.name: getattr(made, f.name) for f in fields(made)}, calls=tuple(calls)
+        )
+
+    def _analyzed(
+        self, calls: list[CallPlan], statement: Statement, parameters: object
+    ) -> list[CallPlan]:
+        """Run a statement; its calls, with what each asked."""
+        self._statement(self._con.execute, statement, parameters)
+        while self._guard(self._con.fetchmany, 10_000):
+            pass
+        ((connection_id,),) = self._con.execute("SELECT current_connection_id()").fetchall()
+        usage = self._installation.runtime.statements.latest(connection_id).usage
+        return [replace(c, actual=usage.get(bytes.fromhex(c.lane))) for c in calls]
+
+    def _plan(self, query: str, parameters: object = None, *, lazy: bool = False) -> Plan:
+        columns = partial(self._columns, parameters=parameters)
+        return plan(query, self._arguments, self._rewrite, columns=columns, lazy=lazy)
 
     def cursor(self) -> Connection:
         """Another connection to the same database, for another thread."""
@@ -241,8 +283,8 @@ class Connection:
     ) -> Any:
         if not isinstance(query, str):
             return self._guard(call, query, *args, **options)
-        columns = partial(self._columns, parameters=args[0] if args else options.get("params"))
-        made = plan(query, self._arguments, self._rewrite, columns=columns, lazy=lazy)
+        parameters = args[0] if args else options.get("params")
+        made = self._plan(query, parameters, lazy=lazy)
         if not made.rewritten:
             return self._guard(call, made.sql, *args, **options)
         self._con.extract_statements(query)  # a script with a syntax error runs no statement

@@ -59,15 +59,15 @@ class Function:
         return udf
 
     def answer(
-        self, origin: Origin, options: str, text: pa.Array, *, ahead: bool = False
+        self, origin: Origin, options: str, text: pa.Array, *, rows: int | None = None
     ) -> pa.Array:
-        """The column of answers; `ahead` when the rows themselves come later."""
-        return self.body(Call(origin, self.name, json.loads(options), ahead=ahead), text)
+        """The column of answers; `rows` is how many come later, where they are asked ahead."""
+        return self.body(Call(origin, self.name, json.loads(options), rows=rows), text)
 
     def _rows(self, origin: Origin, options: str, text: pa.Array) -> pa.Array:
         ahead = origin.statement.ahead((self, options), text)
         if ahead is not None:
-            self.answer(origin, options, ahead, ahead=True)
+            self.answer(origin, options, ahead, rows=0)
         return self.answer(origin, options, text)
 
     def _collect(self, number: int, origin: Origin, options: str, text: pa.Array) -> pa.Array:
@@ -161,11 +161,11 @@ class Call:
         origin: Where the call comes from.
         function: The function's name.
         options: What the macro packed: instruction and common options by name, NULL as None.
-        ahead: Whether the rows themselves come later.
+        rows: How many rows it stands for, where they come later; else None.
     """
 
     def __init__(
-        self, origin: Origin, function: str, options: Mapping[str, Any], *, ahead: bool = False
+        self, origin: Origin, function: str, options: Mapping[str, Any], *, rows: int | None = None
     ) -> None:
         self.runtime = origin.runtime
         self.options = options
@@ -178,7 +178,7 @@ class Call:
             self.text("model") or None,
             on_error,
             origin.connection_id,
-            ahead,
+            rows,
         )
 
     def text(self, name: str) -> str:

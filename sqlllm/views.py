@@ -44,7 +44,7 @@ VIEWS: Mapping[str, tuple[str, Callable[[Runtime], list[dict[str, Any]]]]] = {
     ),
     "usage": (
         '"query_id" BIGINT, "function" VARCHAR, model VARCHAR, "rows" BIGINT, '
-        "distinct_inputs BIGINT, cached BIGINT, sent BIGINT, prompt_tokens BIGINT, "
+        "distinct_inputs BIGINT, cached BIGINT, sent BIGINT, batches BIGINT, prompt_tokens BIGINT, "
         "completion_tokens BIGINT, seconds DOUBLE, errors BIGINT",
         lambda runtime: [asdict(row) for row in runtime.ledger.usage()],
     ),

@@ -79,7 +79,7 @@ def test_each_rule_has_a_fixture() -> None:
 @pytest.mark.parametrize(("rule", "query", "expected", "calls"), list(cases()))
 def test_fixture(both: Both, rule: str, query: str, expected: str, calls: int) -> None:
     alone = both.alone[rule]
-    made = alone.explain(query)
+    made = alone._plan(query)
     assert made.sql == expected
     assert made.fired == ((rule,) if query != expected else ())
     rows, names, sent = both.run(alone, query)
@@ -101,7 +101,7 @@ def test_rules_are_switched_by_name(both: Both) -> None:
     with pytest.raises(sqlllm.ConfigError, match="did you mean `early_stop`"):
         sqlllm.connect(rewrite=["early_stopp"])
     with sqlllm.connect(rewrite=False) as db:
-        assert db.explain(query).sql == query
+        assert db._plan(query).sql == query
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_rules_are_switched_by_name(both: Both) -> None:
     ],
 )
 def test_a_statement_that_is_left_says_why(both: Both, query: str, why: str) -> None:
-    made = both.on.explain(query)
+    made = both.on._plan(query)
     assert made.sql == query
     assert made.fired == ()
     assert why in str(made)
@@ -129,10 +129,10 @@ def test_a_statement_that_is_left_says_why(both: Both, query: str, why: str) -> 
 def test_parameters(both: Both) -> None:
     rows = [("GOOD BUG",)]
     query = "SELECT ai.complete(x) FROM t WHERE id = ? LIMIT 1"
-    assert both.on.explain(query).fired == ("after_limit",)
+    assert both.on._plan(query).fired == ("after_limit",)
     assert both.on.execute(query, [3]).fetchall() == rows
     query = "SELECT ai.complete(x) FROM t WHERE id = $1 LIMIT 1"
-    assert both.on.explain(query).fired == ("after_limit",)
+    assert both.on._plan(query).fired == ("after_limit",)
     assert both.on.execute(query, [3]).fetchall() == rows
     query = "SELECT ai.complete(x) || ? FROM t WHERE id IN (?, $n)"
     with pytest.raises(duckdb.Error):  # mixed
@@ -148,7 +148,7 @@ def test_recursive_ctes_are_left_alone(both: Both) -> None:
             SELECT 1 AS i, ai.complete('x') AS y
             UNION ALL SELECT i + 1, ai.complete(y || i) FROM r WHERE i < 3)
         SELECT i, y, ai.complete(y || '!') AS z FROM r ORDER BY i LIMIT 2"""
-    made = both.on.explain(query)
+    made = both.on._plan(query)
     assert made.fired == ("after_limit",)
     rows, names, sent = both.run(both.on, query)
     plain, plain_names, plain_sent = both.run(both.off, query)
@@ -170,7 +170,7 @@ def test_recursive_ctes_are_left_alone(both: Both) -> None:
     ],
 )
 def test_columns_are_looked_up(both: Both, query: str) -> None:
-    made = both.on.explain(query)
+    made = both.on._plan(query)
     assert set(made.fired) & {"after_limit", "early_stop"}
     rows, names, sent = both.run(both.on, query)
     plain, plain_names, plain_sent = both.run(both.off, query)
@@ -185,7 +185,7 @@ def test_columns_of_files_and_dataframes(both: Both, tmp_path: Path) -> None:
     both.on.execute(f"COPY u TO '{path}'")
     frame = polars.DataFrame({"id": [1, 2, 3], "w": ["a", "b", "c"]})
     query = f"SELECT w, ai.complete(y) FROM frame JOIN '{path}' ON id = k ORDER BY id, y LIMIT 2"
-    assert both.on.explain(query).fired == ("after_limit",)
+    assert both.on._plan(query).fired == ("after_limit",)
     assert both.on.execute(query).fetchall() == [("a", "BAD"), ("a", "GOOD")]
     assert both.on.sql(query).fetchall() == [("a", "BAD"), ("a", "GOOD")]
     assert len(frame) == 3
@@ -199,7 +199,7 @@ def test_names_of_columns_stay(both: Both) -> None:
         "{'a': max(ai.complete(x))}", "strlen(max(ai.complete(x)))", "1 + 1", "current_date",
     ]  # fmt: skip
     query = f"SELECT {', '.join(expressions)} FROM t"
-    assert both.on.explain(query).fired == ("gather",)
+    assert both.on._plan(query).fired == ("gather",)
     assert both.run(both.on, query)[:2] == both.run(both.off, query)[:2]
 
 
@@ -307,7 +307,7 @@ def test_generated_queries_give_the_same_rows_with_fewer_calls(both: Both, seed:
     fired: Counter[str] = Counter()
     for _ in range(300):
         query, bare, total = generated(draw)
-        fired.update(both.on.explain(query).fired)
+        fired.update(both.on._plan(query).fired)
         rows, names, sent = both.run(both.on, query)
         plain, plain_names, plain_sent = both.run(both.off, query)
         assert names == plain_names, query
@@ -375,7 +375,7 @@ def test_a_block_that_may_mean_a_row_outside_is_left(both: Both) -> None:
         "SELECT t.id, s.y FROM t, (SELECT y FROM u WHERE u.k = t.k AND ai.filter(y, 'good?')"
         " ORDER BY y LIMIT 1) AS s ORDER BY t.id",
     ):
-        assert both.on.explain(query).fired == ()
+        assert both.on._plan(query).fired == ()
         assert both.run(both.on, query) == both.run(both.off, query)
 
 

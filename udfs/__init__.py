@@ -9,6 +9,7 @@ from sqlllm.udfs.classify_scores import classify_scores
 from sqlllm.udfs.complete import complete
 from sqlllm.udfs.count_tokens import count_tokens
 from sqlllm.udfs.embed import embed
+from sqlllm.udfs.estimate import estimate
 from sqlllm.udfs.filter import filter
 from sqlllm.udfs.first import first
 from sqlllm.udfs.score import score
@@ -23,5 +24,6 @@ FUNCTIONS: tuple[Function | SetFunction, ...] = (
     count_tokens,
     first,
     answer,
+    estimate,
 )
-"""Every UDF; the macros in sql/ give them public names. `first` and `answer` are the rewriter's."""
+"""Every UDF; the macros in sql/ give them public names. the last three are the rewriter's."""

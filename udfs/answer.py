@@ -18,5 +18,5 @@ def answer(origin: Origin, number: int, inputs: int) -> bool:
             statement.look_ahead((function, options), collected)
         else:
             texts = collected.distinct().slice(0, statement.limit)
-            function.answer(origin, options, texts, ahead=True)
+            function.answer(origin, options, texts, rows=collected.rows)
     return True

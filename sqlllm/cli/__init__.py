@@ -20,6 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     sql = commands.add_parser("sql", help="run statements and print the last result")
     sql.add_argument("query", help="SQL, or - to read it from standard input")
     sql.add_argument("-d", "--database", default=":memory:", help="a DuckDB file")
+    explain = commands.add_parser("explain", help="show what a query becomes and would cost")
+    explain.add_argument("query", help="SQL, or - to read it from standard input")
+    explain.add_argument("-d", "--database", default=":memory:", help="a DuckDB file")
+    explain.add_argument("--analyze", action="store_true", help="run it, and show what was asked")
     given = parser.parse_args(argv)
     try:
         if given.command == "pull":
@@ -36,15 +40,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             short = "regexp_replace(signature, ', model := NULL, temperature .*\\)$', ', …)')"
             _print(":memory:", f"SELECT {short} AS function, returns FROM ai.functions")
             print("… is model, temperature, max_tokens, seed, truncate, on_error, by name")
+        elif given.command == "explain":
+            from sqlllm.connection import connect
+
+            with connect(given.database) as db:
+                print(db.explain(_query(given.query), analyze=given.analyze))
         else:
-            query = sys.stdin.read() if given.query == "-" else given.query
-            _print(given.database, query, usage=True)
+            _print(given.database, _query(given.query), usage=True)
     except Exception as error:
         if not isinstance(error, SqlllmError) and not type(error).__module__.startswith("_duckdb"):
             raise
         print(f"sqlllm: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _query(given: str) -> str:
+    return sys.stdin.read() if given == "-" else given
 
 
 def _print(database: str, query: str, *, usage: bool = False) -> None:

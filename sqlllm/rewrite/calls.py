@@ -33,6 +33,14 @@ def calls(node: exp.Expr) -> Iterator[exp.Dot]:
             yield dot
 
 
+def is_staged(call: exp.Dot) -> bool:
+    """Whether the rewriter says when it is asked."""
+    return any(
+        isinstance(argument, exp.PropertyEQ) and argument.this.name == "_stage"
+        for argument in call.expression.expressions
+    )
+
+
 def conjuncts(condition: exp.Expr) -> list[exp.Expr]:
     """The terms of an AND, without their parentheses."""
     inner = condition.unnest()

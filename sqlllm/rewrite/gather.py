@@ -37,7 +37,9 @@ VOLATILE = frozenset({"random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class Asked:
+    """A call of a block: the conditions under which it is evaluated, and when."""
+
     node: exp.Dot
     guard: tuple[exp.Expr, ...]
     when: Timing
@@ -98,7 +100,7 @@ class Gatherer:
         when = timing(block, term, "where") if term is not None else None
         if term is None or when is None:
             return set()
-        found = [_Call(call, tuple(guards(call, term)), when) for call in calls(term)]
+        found = [Asked(call, tuple(guards(call, term)), when) for call in calls(term)]
         source = _without(block, term)
         for depth in sorted({call.depth for call in found}):
             level = {call.key: call for call in found if call.depth == depth}
@@ -114,28 +116,33 @@ class Gatherer:
         return {call.key for call in found}
 
     def _step(
-        self, block: exp.Select, source: exp.Select, asked: list[_Call], lazy: bool
+        self, block: exp.Select, source: exp.Select, asked: list[Asked], lazy: bool
     ) -> exp.Subquery:
         """Gather calls over the rows of `source`; what is true when they are answered."""
         number = next(self.numbers)
-        late = any(call.when is not Timing.EARLY for call in asked)
-        collecting = [_collecting(call, number) for call in asked]
-        names = [exp.column(f"__ai_c{i}") for i in range(len(asked))]
-        counts = [exp.Count(this=c, big_int=True) for c in (names if late else collecting)]
-        total: exp.Expr = counts[0]
-        for count in counts[1:]:
-            total = exp.Add(this=total, expression=count)
-        answered = ai_call("_answer", exp.Literal.number(-number if lazy else number), total)
-        done = exp.alias_(answered, "done")
-        if late:
-            columns = [exp.alias_(c, n.name) for c, n in zip(collecting, names, strict=True)]
-            source.set("expressions", [*source.expressions, *columns])
-            query = exp.select(done).from_(source.subquery("__ai_late"))
-        else:
-            query = source
-            query.set("expressions", [done])
+        query = collecting(source, asked, number, "_answer", -number if lazy else number)
         block.with_(f"__ai_{number}", as_=query, materialized=True, copy=False)
         return exp.select("done").from_(f"__ai_{number}").subquery()
+
+
+def collecting(
+    source: exp.Select, asked: list[Asked], number: int, then: str, argument: int
+) -> exp.Select:
+    """The query that collects calls over the rows of `source`, then calls `ai.<then>`."""
+    late = any(call.when is not Timing.EARLY for call in asked)
+    staged = [_collecting(call, number) for call in asked]
+    names = [exp.column(f"__ai_c{i}") for i in range(len(asked))]
+    counts = [exp.Count(this=c, big_int=True) for c in (names if late else staged)]
+    total: exp.Expr = counts[0]
+    for count in counts[1:]:
+        total = exp.Add(this=total, expression=count)
+    done = exp.alias_(ai_call(then, exp.Literal.number(argument), total), "done")
+    if not late:
+        source.set("expressions", [done])
+        return source
+    columns = [exp.alias_(c, n.name) for c, n in zip(staged, names, strict=True)]
+    source.set("expressions", [*source.expressions, *columns])
+    return exp.select(done).from_(source.subquery("__ai_late"))
 
 
 def why_not(select: exp.Select) -> str | None:
@@ -151,8 +158,8 @@ def why_not(select: exp.Select) -> str | None:
     if select.args.get("sample") or select.find(exp.TableSample):
         return "a sample is drawn anew each time"
     for node in select.find_all(exp.Func):
-        name = node.name if isinstance(node, exp.Anonymous) else node.sql_name()
-        if name.lower() in VOLATILE or isinstance(node, exp.Rand | exp.Uuid):
+        name = node.name if isinstance(node, exp.Anonymous) else node.sql("duckdb").split("(")[0]
+        if name.lower() in VOLATILE:
             return f"{name.lower()}() differs each time"
     if not reads_often(select):
         return "it reads from a subquery with LIMIT or with calls"
@@ -248,7 +255,7 @@ def _until(block: exp.Select, when: Timing) -> exp.Select | None:
     return source
 
 
-def _found(block: exp.Select, used: frozenset[str]) -> Iterator[_Call]:
+def _found(block: exp.Select, used: frozenset[str]) -> Iterator[Asked]:
     """The calls outside of WHERE and ON that are asked for every row."""
     limited = block.args.get("limit") is not None
     deciding = {c.sql() for key in sort_keys(block) or () for c in calls(key)} if limited else set()
@@ -262,7 +269,7 @@ def _found(block: exp.Select, used: frozenset[str]) -> Iterator[_Call]:
             continue
         when = timing(block, call, part, top)
         if when is not None:
-            yield _Call(call, tuple(guards(call, top)), when)
+            yield Asked(call, tuple(guards(call, top)), when)
 
 
 def _streams(block: exp.Select) -> bool:
@@ -270,7 +277,7 @@ def _streams(block: exp.Select) -> bool:
     return not (is_grouped(block) or block.args.get("order") or block.args.get("distinct"))
 
 
-def _collecting(call: _Call, number: int) -> exp.Expr:
+def _collecting(call: Asked, number: int) -> exp.Expr:
     collecting: exp.Expr = _staged(call.node, exp.Literal.number(-number))
     if call.guard:
         when = exp.and_(*(exp.paren(g.copy()) for g in call.guard), copy=False)

@@ -28,8 +28,9 @@ def reads_often(select: exp.Select) -> bool:
         return True
     query = _query(from_)
     limit = query.args.get("limit") if query is not None else None
-    value = limit.expression if isinstance(limit, exp.Limit) else None
-    if isinstance(value, exp.Literal) and value.is_int and int(value.this) <= CHUNK:
+    most = [limit.expression] if isinstance(limit, exp.Limit) else []
+    most += [first.expressions[0] for first in _firsts(from_)]
+    if any(isinstance(n, exp.Literal) and n.is_int and int(n.this) <= CHUNK for n in most):
         return False
     if query is None or others or not passes_all(select):
         return False
@@ -55,31 +56,31 @@ def once(select: exp.Select, numbers: Iterator[int]) -> None:
 def _is_once(node: exp.Expr) -> bool:
     """Whether it holds a query with LIMIT or with calls, also by the name of a CTE."""
     for table in node.find_all(exp.Table):
-        cte = _cte(table)
+        cte = cte_of(table)
         if cte is not None and (asks(cte) or _has_limit(cte)):
             return True
-    return asks(node) or _has_limit(node) or _is_first(node)
+    return asks(node) or _has_limit(node) or bool(_firsts(node))
 
 
 def _has_limit(node: exp.Expr) -> bool:
     return any(query.args.get("limit") for query in node.find_all(exp.Query))
 
 
-def _is_first(node: exp.Expr) -> bool:
-    """Whether the rule early_stop made it."""
-    return any(f.name.lower() == "__ai_first" for f in node.find_all(exp.Anonymous))
+def _firsts(node: exp.Expr) -> list[exp.Anonymous]:
+    """What the rule early_stop made."""
+    return [f for f in node.find_all(exp.Anonymous) if f.name.lower() == "__ai_first"]
 
 
 def _query(from_: exp.From) -> exp.Select | None:
     table = from_.this
     if isinstance(table, exp.Subquery) and isinstance(table.this, exp.Select):
         return table.this
-    cte = _cte(table) if isinstance(table, exp.Table) else None
+    cte = cte_of(table) if isinstance(table, exp.Table) else None
     return cte.this if cte is not None and isinstance(cte.this, exp.Select) else None
 
 
-def _cte(table: exp.Table) -> exp.CTE | None:
-    """The CTE that a table names."""
+def cte_of(table: exp.Table) -> exp.CTE | None:
+    """The CTE that a table names, or None."""
     node: exp.Expr | None = table
     while node is not None and not table.db:
         with_ = node.args.get("with_")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
+from sqlllm.rewrite.calls import asks
 from sqlllm.rewrite.source import stars
 
 Columns = Callable[[str], Sequence[str] | None]
@@ -51,7 +52,7 @@ def qualified(select: exp.Select, columns: Columns) -> exp.Select | None:
 
 
 def _tables(select: exp.Select, columns: Columns) -> list[_Table] | None:
-    with_ = _visible_ctes(select)
+    with_ = visible_ctes(select)
     found = []
     for item in [select.args["from_"], *select.args["joins"]]:
         table = item.this.copy()
@@ -67,23 +68,23 @@ def _tables(select: exp.Select, columns: Columns) -> list[_Table] | None:
     return found
 
 
-def _visible_ctes(select: exp.Select) -> str:
-    """WITH ... of the block and of those around it, outermost first."""
-    ctes: list[str] = []
+def visible_ctes(select: exp.Select, *, asking: bool = True) -> str:
+    """WITH ... of the block and of those around it, outermost first; `asking` with calls too."""
+    ctes: list[exp.CTE] = []
     node: exp.Expr | None = select
     while node is not None:
         with_ = node.args.get("with_")
-        inside = [cte.sql("duckdb") for cte in with_.expressions] if with_ is not None else []
-        ctes = inside + ctes
+        ctes = [*(with_.expressions if with_ is not None else ()), *ctes]
         if isinstance(node, exp.CTE):  # sees those before it
             parent = node.parent
             before = parent.expressions[: node.index] if isinstance(parent, exp.With) else []
-            ctes = [cte.sql("duckdb") for cte in before] + ctes
+            ctes = [*before, *ctes]
             node = parent.parent if parent is not None else None
             node = node.parent if node is not None else None
         else:
             node = node.parent
-    return f"WITH {', '.join(ctes)} " if ctes else ""
+    texts = [cte.sql("duckdb") for cte in ctes if asking or not asks(cte)]
+    return f"WITH {', '.join(texts)} " if texts else ""
 
 
 def _write_out_using(select: exp.Select, tables: list[_Table]) -> bool:

@@ -70,7 +70,7 @@ def _timing(select: exp.Select, node: exp.Expr, part: str, top: exp.Expr) -> Tim
         return Timing.HAVING
     if part == "qualify":
         return Timing.QUALIFY
-    if grouped and _is_key(select, top):
+    if grouped and is_key(select, top):
         return Timing.EARLY
     late = has_window or has_aggregate or select.args.get("qualify")
     if late or (grouped and select.args.get("having")):
@@ -109,7 +109,7 @@ def _meets_alias(select: exp.Select, node: exp.Expr) -> bool:
     return False
 
 
-def _is_key(select: exp.Select, top: exp.Expr) -> bool:
+def is_key(select: exp.Select, top: exp.Expr) -> bool:
     """Whether a projection is what the block groups by."""
     group = select.args.get("group")
     if group is None:

@@ -8,8 +8,8 @@ from sqlllm.rewrite.gather import Gatherer
 from sqlllm.rewrite.used import ALL
 
 
-def gather_write(tree: exp.Update | exp.Delete, gatherer: Gatherer) -> bool:
-    """Apply the rule `gather` in place; whether it changed anything."""
+def as_select(tree: exp.Update | exp.Delete) -> exp.Select:
+    """The new values, over the rows that are changed."""
     sources = tree.args.get("using") or []
     if isinstance(tree, exp.Update) and tree.args.get("from_") is not None:
         from_ = tree.args["from_"]
@@ -23,6 +23,12 @@ def gather_write(tree: exp.Update | exp.Delete, gatherer: Gatherer) -> bool:
     for part in ("with_", "where"):
         value = tree.args.get(part)
         select.set(part, value.copy() if value is not None else None)
+    return select
+
+
+def gather_write(tree: exp.Update | exp.Delete, gatherer: Gatherer) -> bool:
+    """Apply the rule `gather` in place; whether it changed anything."""
+    select = as_select(tree)
     new = gatherer.gather(select, ALL)
     if new is select:
         return False

@@ -36,7 +36,7 @@ class Caller:
         model: The model that the call or the session named, or None.
         on_error: The policy that the call named, or None.
         connection_id: DuckDB's number of the connection.
-        ahead: Whether the rows themselves come later, so that only distinct inputs count.
+        rows: How many rows the inputs stand for, where they are asked ahead of them; else None.
     """
 
     function: str
@@ -44,7 +44,7 @@ class Caller:
     model: str | None = None
     on_error: str | None = None
     connection_id: int = 0
-    ahead: bool = False
+    rows: int | None = None
 
 
 class Runtime:
@@ -89,23 +89,25 @@ class Runtime:
         """
         started = time.perf_counter()
         model = self.model_for(task, caller.model)
-        lane = hashlib.blake2b(model.fingerprint.encode() + b"\0" + task.key, digest_size=16)
+        lane = lane_of(model, task)
         distinct = inputs.dictionary_encode()
         texts = distinct.dictionary.to_pylist()
         statement = self.statements.of(caller.connection_id, caller.query_id)
         known = statement.answers(lane.digest())
         new = [text for text in texts if text not in known]
         usage = Usage(caller.query_id, caller.function, model.name)
-        usage.rows, usage.distinct_inputs = 0 if caller.ahead else len(inputs), len(new)
+        usage.distinct_inputs = len(new)
+        usage.rows = statement.rows(lane.digest(), len(inputs), caller.rows)
         try:
             fresh = self._answers(model, task, lane, new, caller, usage) if new else {}
         finally:
             usage.seconds = time.perf_counter() - started
             self.ledger.add(usage)
+            statement.count(lane.digest(), usage)
         statement.keep(lane.digest(), fresh)
         settled = [known[text] if text in known else fresh[text] for text in texts]
         answers = [self._settled(answer, caller) for answer in settled]
-        return pa.DictionaryArray.from_arrays(distinct.indices, _column(task, answers))
+        return pa.DictionaryArray.from_arrays(distinct.indices, column_of(task, answers))
 
     def _settled(self, answer: Answer, caller: Caller) -> bytes | None:
         """The answer; a failure is NULL or raised, as the call or the settings say."""
@@ -128,7 +130,7 @@ class Runtime:
         usage: Usage,
     ) -> dict[str, Answer]:
         """From the cache, and for the rest from the model, with what other threads wait for."""
-        keys = _keys(lane, texts)
+        keys = keys_of(lane, texts)
         found = self._cache.get_many(keys)
         answers: dict[str, Answer] = {
             t: a for t, a in zip(texts, found, strict=True) if a is not None
@@ -137,6 +139,9 @@ class Runtime:
         usage.cached = len(answers)
         if not missing:
             return answers
+        if caller.connection_id in self.statements.explained:
+            msg = "explain asks no model"
+            raise ModelError(msg)
         tickets = self._flights.fly(
             lane.digest(),
             missing,
@@ -168,6 +173,7 @@ class Runtime:
         waiting = self._still_missing(waiting)
         if not waiting:
             return
+        usage.batches += 1
         with self._progress.bar(f"{caller.function} · {model.name}", len(waiting)) as advance:
             for batch in model.answer(task, [ticket.text for ticket in waiting]):
                 encoded = _encode(task, batch)
@@ -203,7 +209,13 @@ class Runtime:
         return runtime
 
 
-def _keys(lane: hashlib.blake2b, texts: Sequence[str]) -> list[bytes]:
+def lane_of(model: Model, task: Task) -> hashlib.blake2b:
+    """What the keys of all answers to a task of a model begin with."""
+    return hashlib.blake2b(model.fingerprint.encode() + b"\0" + task.key, digest_size=16)
+
+
+def keys_of(lane: hashlib.blake2b, texts: Sequence[str]) -> list[bytes]:
+    """The key of each text's answer."""
     keys = []
     for text in texts:
         key = lane.copy()
@@ -219,7 +231,7 @@ def _encode(task: Task, batch: Batch) -> list[bytes]:
     return [row.tobytes() for row in np.asarray(batch.answers, dtype="<f4")]
 
 
-def _column(task: Task, answers: list[bytes | None]) -> pa.Array:
+def column_of(task: Task, answers: list[bytes | None]) -> pa.Array:
     """Encoded answers as an Arrow column."""
     raw = pa.array(answers, pa.binary())
     if task.kind in ("complete", "extract"):

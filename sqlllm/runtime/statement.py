@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sqlllm.errors import SqlllmError
+from sqlllm.runtime.usage import Usage, added
 
 Answer = bytes | SqlllmError
 """An encoded answer, or why there is none."""
@@ -38,8 +39,10 @@ class Statement:
     def __init__(self, query_id: int, limit: int = LIMIT) -> None:
         self.query_id = query_id
         self.limit = limit
+        self.usage: dict[bytes, Usage] = {}
         self._answers: dict[bytes, dict[str, Answer]] = {}
         self._held = 0
+        self._gathered: set[bytes] = set()
         self._prepared = False
         self._collected: dict[int, dict[Call, Inputs]] = {}
         self._ahead: dict[Call, _Ahead] = {}
@@ -57,6 +60,27 @@ class Statement:
         if self._prepared and self._held < self.limit:
             self._answers.setdefault(lane, {}).update(answers)
             self._held += len(answers)
+
+    def rows(self, lane: bytes, rows: int, ahead: int | None) -> int:
+        """How many rows to count for a call: each once, also where a gathering query reads twice.
+
+        Args:
+            lane: The task and the model.
+            rows: The rows at hand.
+            ahead: The rows that are asked for ahead of them, or None.
+        """
+        with self._lock:
+            if ahead:
+                self._gathered.add(lane)
+            if ahead is not None:
+                return ahead
+            return 0 if lane in self._gathered else rows
+
+    def count(self, lane: bytes, usage: Usage) -> None:
+        """Add up what was asked of one task of one model."""
+        with self._lock:
+            key = (usage.query_id, usage.function, usage.model)
+            added(self.usage.setdefault(lane, Usage(*key)), usage)
 
     def collect(self, number: int, call: Call, texts: pa.Array) -> None:
         """Note the inputs of a call, to be taken by `number`."""
@@ -142,6 +166,7 @@ class Statements:
     KEPT = 64  # connections
 
     def __init__(self) -> None:
+        self.explained: set[int] = set()  # connections that only count now
         self._latest: OrderedDict[int, Statement] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -160,6 +185,11 @@ class Statements:
                 while len(self._latest) > self.KEPT:
                     self._latest.popitem(last=False)
             return found
+
+    def latest(self, connection_id: int) -> Statement:
+        """The statement that asked last on that connection."""
+        with self._lock:
+            return self._latest.get(connection_id) or Statement(0)
 
     def forget(self, connection_id: int) -> None:
         """Free what the connection's latest statement held."""

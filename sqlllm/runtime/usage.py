@@ -18,6 +18,7 @@ class Usage:
     distinct_inputs: int = 0
     cached: int = 0
     sent: int = 0
+    batches: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
@@ -35,6 +36,12 @@ class Failure:
     message: str
 
 
+def added(row: Usage, entry: Usage) -> None:
+    """Add the counts of `entry` to `row`."""
+    for name in Usage.__slots__[3:]:
+        setattr(row, name, getattr(row, name) + getattr(entry, name))
+
+
 class Ledger:
     """Usage and errors of the latest queries; the oldest are forgotten."""
 
@@ -50,10 +57,14 @@ class Ledger:
         key = (entry.query_id, entry.function, entry.model)
         with self._lock:
             row = self._usage.setdefault(key, Usage(*key))
-            for name in Usage.__slots__[3:]:
-                setattr(row, name, getattr(row, name) + getattr(entry, name))
+            added(row, entry)
             while len(self._usage) > self.KEPT:
                 del self._usage[next(iter(self._usage))]
+
+    def seconds_per_input(self, function: str, model: str) -> float | None:
+        """As measured so far, or None before the first input was sent."""
+        rows = [r for r in self.usage() if (r.function, r.model) == (function, model) and r.sent]
+        return sum(r.seconds for r in rows) / sum(r.sent for r in rows) if rows else None
 
     def fail(self, failure: Failure) -> None:
         """Record an input without an answer."""

@@ -1,0 +1,122 @@
+"""Queries that count what each call of a statement would ask, without asking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from sqlllm.rewrite.after_limit import after_limit
+from sqlllm.rewrite.calls import asks, calls, conjuncts, is_staged
+from sqlllm.rewrite.early_stop import early_stop
+from sqlllm.rewrite.gather import Asked, collecting, why_not
+from sqlllm.rewrite.guard import guards
+from sqlllm.rewrite.once import cte_of
+from sqlllm.rewrite.qualify import visible_ctes
+from sqlllm.rewrite.statement import parse
+from sqlllm.rewrite.timing import Timing, is_key, own_calls, timing
+from sqlllm.rewrite.used import used_columns
+from sqlllm.rewrite.writes import as_select
+
+CHUNKS = "in chunks: "
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A call, and how to find out what it would ask.
+
+    Attributes:
+        call: Its text.
+        sql: A query of one row and one column, `ai._estimate(...)`; None where its texts depend
+            on answers.
+        note: What the numbers leave out.
+    """
+
+    call: str
+    sql: str | None
+    note: str = ""
+
+
+def estimates(statement: str) -> Iterator[Estimate]:
+    """One for each call of a statement, blocks in the order in which they are written."""
+    tree = parse(statement, [])
+    if tree is None:
+        return
+    if isinstance(tree, exp.Update | exp.Delete):
+        yield from _of_block(as_select(tree))
+        return
+    for block in tree.find_all(exp.Select, bfs=False):
+        yield from _of_block(block)
+
+
+def _of_block(block: exp.Select) -> Iterator[Estimate]:
+    limited, stopped = after_limit(block), early_stop(block)
+    seen = set()
+    for call, top, part in own_calls(block):
+        text = call.sql("duckdb")
+        if text in seen:
+            continue
+        seen.add(text)
+        when = timing(block, call, part, top)
+        notes = []
+        if stopped is not block and part in ("where", "joins"):
+            notes.append("stops at LIMIT" if block.args.get("limit") else "order learned")
+        elif limited is not block:
+            notes.append("after LIMIT")
+        elif used_columns(block) is None:
+            notes.append(CHUNKS + "not all rows of its subquery are used")
+        elif (reason := why_not(block)) is not None:
+            notes.append(CHUNKS + reason)
+        if stopped is not block and part == "expressions" and block.args.get("limit"):
+            yield Estimate(text, None, "after LIMIT, for the rows that qualify")
+            continue
+        keys = [p for p in block.expressions if asks(p) and is_key(block, p)]
+        by_answers = _reads_answers(block) or (keys and when is not Timing.EARLY)
+        if when is None or by_answers or any(asks(a) for a in call.expression.expressions):
+            yield Estimate(text, None, "; ".join(["its inputs depend on answers", *notes]))
+            continue
+        rows_of = limited if limited is not block and part == "expressions" else block
+        source, left_out = _cheap(rows_of, when, call)
+        guard = guards(call, top)
+        if left_out or any(asks(g) for g in guard):
+            notes.append("at most: before other answers")
+        asked = Asked(call, tuple(g for g in guard if not asks(g)), when)
+        query = collecting(source, [asked], 1, "_estimate", 1)
+        unanswered = [c for c in calls(query) if not is_staged(c)]
+        ctes = visible_ctes(block, asking=False)
+        sql = None if unanswered else ctes + query.sql("duckdb")
+        yield Estimate(text, sql, "; ".join(notes))
+
+
+def _reads_answers(block: exp.Select) -> bool:
+    """Whether it reads from a CTE with calls."""
+    sources = [block.args.get("from_"), *(block.args.get("joins") or ())]
+    tables = [t for s in sources if s is not None for t in s.find_all(exp.Table)]
+    return any(asks(cte_of(table)) for table in tables)
+
+
+def _cheap(block: exp.Select, when: Timing, call: exp.Dot) -> tuple[exp.Select, bool]:
+    """What the call's texts come from, without conditions that ask; whether there were others."""
+    source, left_out = block.copy(), False
+    dropped = ["with_", "distinct", "order", "limit", "offset"]
+    if when is Timing.EARLY:
+        dropped += ["group", "having", "qualify", "windows"]
+    for name in dropped:
+        source.set(name, None)
+    clauses: list[tuple[exp.Expr, str]] = [(source, n) for n in ("where", "having", "qualify")]
+    clauses += [(join, "on") for join in source.args.get("joins") or ()]
+    for owner, name in clauses:
+        clause = owner.args.get(name)
+        if clause is None:
+            continue
+        terms = conjuncts(clause if name == "on" else clause.this)
+        kept = [term.copy() for term in terms if not asks(term)]
+        own = any(c.sql() == call.sql() for t in terms for c in calls(t))
+        left_out = left_out or len(terms) - len(kept) > (1 if own else 0)
+        condition = exp.and_(*kept, copy=False) if kept else exp.true()
+        owner.set(name, condition if name == "on" else type(clause)(this=condition))
+    if when is not Timing.EARLY:
+        projections = [p for p in source.expressions if not asks(p)]
+        source.set("expressions", projections or [exp.Literal.number(1)])
+    return source, left_out

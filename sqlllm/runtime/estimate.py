@@ -1,0 +1,78 @@
+"""What calls would cost, counted instead of asked."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from sqlllm.errors import SqlllmError
+from sqlllm.runtime.runtime import Caller, Runtime, column_of, keys_of, lane_of
+from sqlllm.task import Task
+
+SAMPLE = 1000  # texts whose tokens are counted; the rest is taken to be like them
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one call.
+
+    Attributes:
+        lane: The task and the model, as hexadecimal digits.
+        model: The model's name.
+        distinct: Distinct inputs.
+        cached: Those of them that are answered already.
+        tokens: Of the others' texts, without instruction and answer; None where the model can't
+            count or is not on this machine.
+        seconds: For the others, at the speed so far of this function on this model in this
+            process; None before the first.
+    """
+
+    lane: str
+    model: str
+    distinct: int
+    cached: int
+    tokens: int | None
+    seconds: float | None
+
+
+class Estimator(Runtime):
+    """A runtime whose `run` counts, and answers NULL."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.__dict__.update(runtime.__dict__)
+        self.costs: list[Cost] = []
+
+    def run(self, task: Task, inputs: pa.Array, caller: Caller) -> pa.DictionaryArray:
+        """Note the cost of asking about distinct inputs."""
+        model = self.model_for(task, caller.model)
+        lane, texts = lane_of(model, task), inputs.to_pylist()
+        found = self._cache.get_many(keys_of(lane, texts))
+        missing = [text for text, answer in zip(texts, found, strict=True) if answer is None]
+        rate = self.ledger.seconds_per_input(caller.function, model.name)
+        self.costs.append(
+            Cost(
+                lane.hexdigest(),
+                model.name,
+                len(texts),
+                len(texts) - len(missing),
+                _tokens(model, missing),
+                rate * len(missing) if rate is not None else None,
+            )
+        )
+        nobody = pa.nulls(len(texts), pa.int32())
+        return pa.DictionaryArray.from_arrays(nobody, column_of(task, []))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The costs as plain values."""
+        return [asdict(cost) for cost in self.costs]
+
+
+def _tokens(model: Any, texts: list[str]) -> int | None:
+    sample = texts[:: max(1, len(texts) // SAMPLE)]
+    try:
+        counted = sum(model.count_tokens(sample)) if sample else 0
+    except SqlllmError:
+        return None
+    return round(counted * len(texts) / len(sample)) if sample else 0

@@ -1,0 +1,20 @@
+"""`__ai_estimate`: what was collected is counted, not asked."""
+
+from __future__ import annotations
+
+import json
+
+from sqlllm.function import Origin, set_function
+from sqlllm.runtime.estimate import Estimator
+
+
+@set_function("BIGINT", "BIGINT", returns="VARCHAR")
+def estimate(origin: Origin, number: int, inputs: int) -> str:
+    """A JSON list with the rows and the `Cost` of each call collected under `number`."""
+    statement, costs = origin.statement, []
+    for (function, options), collected in statement.take(number).items():
+        estimator = Estimator(origin.runtime)
+        counting = Origin(estimator, origin.query_id, origin.connection_id)
+        function.answer(counting, options, collected.distinct().slice(0, statement.limit))
+        costs += [{"rows": collected.rows, **row} for row in estimator.rows()]
+    return json.dumps(costs)
