@@ -25,7 +25,7 @@ class CallPlan:
     Attributes:
         call: As it is written.
         model: The model that answers.
-        rows: Rows that it is evaluated for, without NULLs; None where that depends on answers.
+        rows: Rows that it is evaluated for; None where that depends on answers.
         distinct: Distinct inputs among them.
         cached: Those that are answered already.
         tokens: Tokens in the texts of the others; the instruction and the answers come on top.

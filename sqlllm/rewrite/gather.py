@@ -33,7 +33,10 @@ from sqlllm.rewrite.source import sort_keys
 from sqlllm.rewrite.timing import Timing, is_grouped, own_calls, timing
 from sqlllm.rewrite.used import ALL
 
-VOLATILE = frozenset({"random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "nextval"})
+# As sqlglot calls them -> as DuckDB does.
+VOLATILE = {"rand": "random"} | {
+    name: name for name in ("random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "nextval")
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +161,9 @@ def why_not(select: exp.Select) -> str | None:
     if select.args.get("sample") or select.find(exp.TableSample):
         return "a sample is drawn anew each time"
     for node in select.find_all(exp.Func):
-        name = node.name if isinstance(node, exp.Anonymous) else node.sql("duckdb").split("(")[0]
-        if name.lower() in VOLATILE:
-            return f"{name.lower()}() differs each time"
+        name = (node.name if isinstance(node, exp.Anonymous) else node.sql_name()).lower()
+        if name in VOLATILE:
+            return f"{VOLATILE[name]}() differs each time"
     if not reads_often(select):
         return "it reads from a subquery with LIMIT or with calls"
     terms = [term for term in _terms(select) if asks(term)]

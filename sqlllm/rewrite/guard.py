@@ -69,6 +69,8 @@ def cheap_first(select: exp.Select) -> exp.Select:
     for the rows that an aggregate's FILTER leaves out, and for the first part of
     `ai.filter(...) OR cheap` in WHERE.
     """
+    if not any(asks(node) for node in select.find_all(exp.And, exp.Or, exp.Filter)):
+        return select
     new = select.copy()
     for junction in list(new.find_all(exp.And, exp.Or)):
         if type(junction.parent) is not type(junction) and _of_block(junction, new):

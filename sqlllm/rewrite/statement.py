@@ -40,11 +40,12 @@ def rewrite(
     tree = parse(text, notes)
     if tree is None:
         return statement, []
-    plain = tree.sql("duckdb")
+    plain = tree.sql("duckdb") if _has_unnamed(tree) else ""
     fired, renamed = _apply(tree, on, columns, lazy)
     if not fired:
         return statement, []
-    if (renamed or not same_words(numbered(text), plain)) and not _keep_names(tree, text, columns):
+    other = bool(plain) and (renamed or not same_words(numbered(text), plain))
+    if other and not _keep_names(tree, text, columns):
         notes.append("left as it stands: a column without a name would be renamed; write AS")
         return statement, []
     return prefix + tree.sql("duckdb"), fired
@@ -143,14 +144,7 @@ def _keep_names(tree: exp.Expr, original: str, columns: Columns) -> bool:
 
     False where the names can't be found out.
     """
-    block: exp.Expr = tree
-    while isinstance(block, exp.SetOperation | exp.Subquery):
-        block = block.this
-    if not isinstance(tree, exp.Query) or not isinstance(block, exp.Select):
-        return True
-    projections = block.expressions
-    if not any(map(_is_unnamed, projections)):
-        return True
+    projections = _result(tree)
     known = columns(original)
     if known is None:
         return False
@@ -163,6 +157,19 @@ def _keep_names(tree: exp.Expr, original: str, columns: Columns) -> bool:
         at = i if not stars or i < stars[0] else i - len(projections)
         projections[i].replace(exp.alias_(projection.copy(), known[at], quoted=True))
     return True
+
+
+def _result(tree: exp.Expr) -> list[exp.Expr]:
+    """The select list that names the columns of a query's result."""
+    block = tree
+    while isinstance(block, exp.SetOperation | exp.Subquery):
+        block = block.this
+    is_query = isinstance(tree, exp.Query) and isinstance(block, exp.Select)
+    return block.expressions if is_query else []
+
+
+def _has_unnamed(tree: exp.Expr) -> bool:
+    return any(map(_is_unnamed, _result(tree)))
 
 
 def _is_unnamed(projection: exp.Expr) -> bool:

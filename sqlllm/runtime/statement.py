@@ -144,7 +144,7 @@ class Inputs:
 
     def add(self, texts: pa.Array, limit: int) -> None:
         """Add a chunk; beyond `limit` distinct texts, count its rows only."""
-        self.rows += len(texts) - texts.null_count
+        self.rows += len(texts)
         if self.complete:
             self._chunks.append(pc.unique(texts.drop_null()))
             self._held += len(self._chunks[-1])
