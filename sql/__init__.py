@@ -7,13 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-INTERNAL = (
-    "_answer",
-    "_estimate",
-    "_filter_options",
-    "_pair",
-    "_relation",
-)  # used by other macros and by the rewriter
+# For other macros and for the rewriter.
+INTERNAL = ("_answer", "_estimate", "_filter_options", "_pair", "_relation", "_candidates")
 VIEWS = ("models", "functions", "usage", "errors")
 ORDER = (
     "complete", "classify", "classify_scores", "filter", "match", "score", "embed", "similarity",

@@ -1,5 +1,8 @@
 -- The question that ai.match asks about a pair. Used by ai.match and by the rewriter.
 -- returns: VARCHAR
 -- example: SELECT ai._relation('name the same product')
-CREATE OR REPLACE MACRO ai._relation(relation) AS
-    'Does this hold for text A and text B: ' || relation || '?';
+CREATE OR REPLACE MACRO ai._relation(relation, strategy := 'exact') AS
+    CASE WHEN strategy IN ('exact', 'blocking', 'classify')
+        THEN 'Does this hold for text A and text B: ' || relation || '?'
+        ELSE error('strategy must be ''exact'', ''blocking'' or ''classify'', not ''' || strategy || '''')
+    END;

@@ -225,7 +225,7 @@ class Connection:
         calls: list[CallPlan] = []
         for text, run in zip(texts, runs, strict=True):
             given = parameters if run is runs[-1] else None
-            found = counted(self._con, self._installation.runtime, text, given)
+            found = counted(self._con, self._installation.runtime, text, given, self._columns)
             calls += self._analyzed(found, run, given) if analyze else found
         return Explanation(
             **{f.name: getattr(made, f.name) for f in fields(made)}, calls=tuple(calls)

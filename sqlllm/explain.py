@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from sqlllm.errors import SqlllmError
-from sqlllm.rewrite import Plan
+from sqlllm.rewrite import Columns, Plan
 from sqlllm.runtime.runtime import Runtime
 from sqlllm.runtime.usage import Usage
 
@@ -74,7 +74,9 @@ class Explanation(Plan):
         return "\n".join([*lines, *_table(self.calls)])
 
 
-def counted(con: Any, runtime: Runtime, statement: str, parameters: object) -> list[CallPlan]:
+def counted(
+    con: Any, runtime: Runtime, statement: str, parameters: object, columns: Columns
+) -> list[CallPlan]:
     """The calls of a statement, with what each would ask; no model is asked.
 
     The statement's own sources are read: tables, files, joins, conditions without calls.
@@ -85,7 +87,7 @@ def counted(con: Any, runtime: Runtime, statement: str, parameters: object) -> l
     found = []
     runtime.statements.explained.add(connection_id)
     try:
-        for estimate in estimates(statement):
+        for estimate in estimates(statement, columns):
             found.append(_counted(con, estimate, parameters))
     finally:
         runtime.statements.explained.discard(connection_id)

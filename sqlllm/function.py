@@ -112,6 +112,7 @@ ARROW: Mapping[str, pa.DataType] = {
     "BOOLEAN": pa.bool_(),
     "DOUBLE": pa.float64(),
     "FLOAT[]": pa.list_(pa.float32()),
+    "STRUCT(a VARCHAR, b VARCHAR)[]": pa.list_(pa.struct({"a": pa.string(), "b": pa.string()})),
     "STRUCT(label VARCHAR, score DOUBLE)[]": pa.list_(
         pa.struct({"label": pa.string(), "score": pa.float64()})
     ),

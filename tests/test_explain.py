@@ -51,7 +51,7 @@ def db() -> Iterator[Db]:
         ("SELECT ai.complete(x) AS y FROM t QUALIFY row_number() OVER (PARTITION BY k) = 1", None,
          [(10, None, 0, None, 1)]),
         ("SELECT ai.complete('constant') FROM t", None, [(None, 1, 0, 1, 1)]),
-        ("SELECT ai.complete(nullif(x, x)) FROM t", None, [(5000, 0, 0, 0, 0)]),
+        ("SELECT ai.complete(nullif(x, x)) FROM t", None, [(None, 0, 0, 0, 0)]),
     ],
 )  # fmt: skip
 def test_calls_are_counted_not_asked(

@@ -210,6 +210,19 @@ def test_an_error_while_it_runs_shows_no_text_that_the_user_did_not_write(both: 
     assert "LINE" not in str(error.value)
 
 
+def test_a_fault_in_a_rule_leaves_the_statement(
+    both: Both, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fault(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("sqlllm.rewrite.statement.after_limit", fault)
+    query = "SELECT id AS expected, ai.complete(x) AS y FROM t ORDER BY id LIMIT 1"
+    assert both.on.execute(query).fetchall() == [(1, "BAD BUG")]
+    assert "a rule failed" in caplog.text
+    assert "a rule failed (ZeroDivisionError)" in str(both.on._plan(query))
+
+
 def test_explain_statements(both: Both) -> None:
     both.fake.inputs.clear()
     text = both.on.execute("EXPLAIN SELECT id, ai.complete(x) FROM t").fetchall()[0][1]

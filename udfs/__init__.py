@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlllm.function import Function, SetFunction
 from sqlllm.udfs.answer import answer
+from sqlllm.udfs.candidates import candidates
 from sqlllm.udfs.classify import classify
 from sqlllm.udfs.classify_scores import classify_scores
 from sqlllm.udfs.complete import complete
@@ -25,5 +26,6 @@ FUNCTIONS: tuple[Function | SetFunction, ...] = (
     first,
     answer,
     estimate,
+    candidates,
 )
-"""Every UDF; the macros in sql/ give them public names. the last three are the rewriter's."""
+"""Every UDF; the macros in sql/ give them public names. the last four are the rewriter's."""

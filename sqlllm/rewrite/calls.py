@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sqlglot import exp
 
@@ -35,18 +35,7 @@ def calls(node: exp.Expr) -> Iterator[exp.Dot]:
 
 def is_staged(call: exp.Dot) -> bool:
     """Whether the rewriter says when it is asked."""
-    return any(
-        isinstance(argument, exp.PropertyEQ) and argument.this.name == "_stage"
-        for argument in call.expression.expressions
-    )
-
-
-def conjuncts(condition: exp.Expr) -> list[exp.Expr]:
-    """The terms of an AND, without their parentheses."""
-    inner = condition.unnest()
-    if isinstance(inner, exp.And):
-        return [*conjuncts(inner.this), *conjuncts(inner.expression)]
-    return [inner]
+    return any(is_named(argument, "_stage") for argument in call.expression.expressions)
 
 
 def ancestors(node: exp.Expr, top: exp.Expr) -> Iterator[exp.Expr]:
@@ -73,7 +62,17 @@ def as_filter(call: exp.Expr) -> tuple[exp.Expr, list[exp.Expr]] | None:
     if name == "filter":
         return arguments[0], list(arguments[1:])
     a, b, relation, *options = arguments
-    return ai_call("_pair", a, b), [ai_call("_relation", relation), *options]
+    return ai_call("_pair", a, b), [ai_call("_relation", relation), *without_strategy(options)]
+
+
+def without_strategy(options: Sequence[exp.Expr]) -> list[exp.Expr]:
+    """The options of ai.match that ai.filter has too."""
+    return [o for o in options if not any(is_named(o, name) for name in ("strategy", "recall"))]
+
+
+def is_named(argument: exp.Expr, name: str) -> bool:
+    """Whether an argument is written as `name := ...`."""
+    return isinstance(argument, exp.PropertyEQ) and argument.this.name.lower() == name
 
 
 def ai_call(name: str, *arguments: exp.Expr) -> exp.Expr:

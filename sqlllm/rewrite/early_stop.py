@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from sqlllm.rewrite.calls import ai_call, as_filter, asks, conjuncts, is_subquery_free
+from sqlllm.rewrite.calls import ai_call, as_filter, asks, is_subquery_free
+from sqlllm.rewrite.conditions import conjuncts
 from sqlllm.rewrite.source import ROW, is_row_by_row, sort_keys, source, stars, top
 
 ROWS = "__ai_rows"

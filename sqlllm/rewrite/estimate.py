@@ -7,13 +7,16 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
+from sqlllm.rewrite import Columns
 from sqlllm.rewrite.after_limit import after_limit
-from sqlllm.rewrite.calls import asks, calls, conjuncts, is_staged
+from sqlllm.rewrite.calls import asks, calls, is_staged
+from sqlllm.rewrite.candidates import missing
+from sqlllm.rewrite.conditions import conjuncts, joins
 from sqlllm.rewrite.early_stop import early_stop
-from sqlllm.rewrite.gather import Asked, collecting, why_not
+from sqlllm.rewrite.gather import Asked, collecting, drop_later, why_not
 from sqlllm.rewrite.guard import guards
 from sqlllm.rewrite.once import cte_of
-from sqlllm.rewrite.qualify import visible_ctes
+from sqlllm.rewrite.qualify import qualified, visible_ctes
 from sqlllm.rewrite.statement import parse
 from sqlllm.rewrite.timing import Timing, is_key, own_calls, timing
 from sqlllm.rewrite.used import used_columns
@@ -38,19 +41,20 @@ class Estimate:
     note: str = ""
 
 
-def estimates(statement: str) -> Iterator[Estimate]:
+def estimates(statement: str, columns: Columns) -> Iterator[Estimate]:
     """One for each call of a statement, blocks in the order in which they are written."""
     tree = parse(statement, [])
     if tree is None:
         return
     if isinstance(tree, exp.Update | exp.Delete):
-        yield from _of_block(as_select(tree))
+        yield from _of_block(as_select(tree), columns)
         return
     for block in tree.find_all(exp.Select, bfs=False):
-        yield from _of_block(block)
+        yield from _of_block(block, columns)
 
 
-def _of_block(block: exp.Select) -> Iterator[Estimate]:
+def _of_block(written: exp.Select, columns: Columns) -> Iterator[Estimate]:
+    block = (qualified(written, columns) if asks(written) else None) or written
     limited, stopped = after_limit(block), early_stop(block)
     seen = set()
     for call, top, part in own_calls(block):
@@ -60,11 +64,13 @@ def _of_block(block: exp.Select) -> Iterator[Estimate]:
         seen.add(text)
         when = timing(block, call, part, top)
         notes = []
+        lost = missing(block, call)
+        notes += [lost] if lost is not None else []
         if stopped is not block and part in ("where", "joins"):
             notes.append("stops at LIMIT" if block.args.get("limit") else "order learned")
         elif limited is not block:
             notes.append("after LIMIT")
-        elif used_columns(block) is None:
+        elif used_columns(written) is None:
             notes.append(CHUNKS + "not all rows of its subquery are used")
         elif (reason := why_not(block)) is not None:
             notes.append(CHUNKS + reason)
@@ -72,7 +78,7 @@ def _of_block(block: exp.Select) -> Iterator[Estimate]:
             yield Estimate(text, None, "after LIMIT, for the rows that qualify")
             continue
         keys = [p for p in block.expressions if asks(p) and is_key(block, p)]
-        by_answers = _reads_answers(block) or (keys and when is not Timing.EARLY)
+        by_answers = _reads_answers(written) or (keys and when is not Timing.EARLY)
         if when is None or by_answers or any(asks(a) for a in call.expression.expressions):
             yield Estimate(text, None, "; ".join(["its inputs depend on answers", *notes]))
             continue
@@ -84,28 +90,24 @@ def _of_block(block: exp.Select) -> Iterator[Estimate]:
         asked = Asked(call, tuple(g for g in guard if not asks(g)), when)
         query = collecting(source, [asked], 1, "_estimate", 1)
         unanswered = [c for c in calls(query) if not is_staged(c)]
-        ctes = visible_ctes(block, asking=False)
+        ctes = visible_ctes(written, asking=False)
         sql = None if unanswered else ctes + query.sql("duckdb")
         yield Estimate(text, sql, "; ".join(notes))
 
 
 def _reads_answers(block: exp.Select) -> bool:
     """Whether it reads from a CTE with calls."""
-    sources = [block.args.get("from_"), *(block.args.get("joins") or ())]
+    sources = [block.args.get("from_"), *joins(block)]
     tables = [t for s in sources if s is not None for t in s.find_all(exp.Table)]
     return any(asks(cte_of(table)) for table in tables)
 
 
 def _cheap(block: exp.Select, when: Timing, call: exp.Dot) -> tuple[exp.Select, bool]:
     """What the call's texts come from, without conditions that ask; whether there were others."""
-    source, left_out = block.copy(), False
-    dropped = ["with_", "distinct", "order", "limit", "offset"]
-    if when is Timing.EARLY:
-        dropped += ["group", "having", "qualify", "windows"]
-    for name in dropped:
-        source.set(name, None)
+    later = when if when is Timing.EARLY else Timing.LATE
+    source, left_out = drop_later(block.copy(), later), False
     clauses: list[tuple[exp.Expr, str]] = [(source, n) for n in ("where", "having", "qualify")]
-    clauses += [(join, "on") for join in source.args.get("joins") or ()]
+    clauses += [(join, "on") for join in joins(source)]
     for owner, name in clauses:
         clause = owner.args.get(name)
         if clause is None:

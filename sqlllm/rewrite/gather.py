@@ -22,11 +22,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from sqlglot import exp
 
-from sqlllm.rewrite.calls import ai_call, ancestors, asks, call_name, calls, conjuncts
+from sqlllm.rewrite.calls import ai_call, ancestors, asks, call_name, calls
+from sqlllm.rewrite.conditions import (
+    are_inner,
+    conjuncts,
+    joins,
+    on_terms,
+    take_out,
+    terms,
+    where_terms,
+)
 from sqlllm.rewrite.guard import guards
 from sqlllm.rewrite.once import once, reads_often
 from sqlllm.rewrite.source import sort_keys
@@ -99,7 +107,7 @@ class Gatherer:
 
     def _condition(self, block: exp.Select, lazy: bool) -> set[tuple[str, ...]]:
         """Let the AI condition of WHERE or ON wait for its answers; its calls."""
-        term = next((term for term in _terms(block) if asks(term)), None)
+        term = next((term for term in terms(block) if asks(term)), None)
         when = timing(block, term, "where") if term is not None else None
         if term is None or when is None:
             return set()
@@ -166,42 +174,22 @@ def why_not(select: exp.Select) -> str | None:
             return f"{VOLATILE[name]}() differs each time"
     if not reads_often(select):
         return "it reads from a subquery with LIMIT or with calls"
-    terms = [term for term in _terms(select) if asks(term)]
-    if len(terms) > 1:
+    asking = [term for term in terms(select) if asks(term)]
+    if len(asking) > 1:
         return "DuckDB chooses the order of several AI conditions"
-    if terms and any(term.find(exp.Query) for term in _terms(select)):
+    if asking and any(term.find(exp.Query) for term in terms(select)):
         return "an AI condition next to a subquery is left to DuckDB"
-    if terms and not _waits(select, terms[0]):
+    if asking and not _waits(select, asking[0]):
         return "its AI condition decides the join"
     return None
 
 
-def _terms(select: exp.Select) -> list[exp.Expr]:
-    """The conditions in WHERE and ON."""
-    return [*_where(select), *(term for join in _joins(select) for term in _on(join))]
-
-
 def _certain(select: exp.Select) -> list[exp.Expr]:
     """The conditions that hold for every row of the block, as those of outer joins don't."""
-    joins = _joins(select)
-    if any(join.side in ("RIGHT", "FULL") for join in joins):
-        return _where(select)
-    inner = [join for join in joins if not join.side]
-    return [*_where(select), *(term for join in inner for term in _on(join))]
-
-
-def _where(select: exp.Select) -> list[exp.Expr]:
-    where = select.args.get("where")
-    return conjuncts(where.this) if where is not None else []
-
-
-def _joins(select: exp.Select) -> list[exp.Join]:
-    return select.args.get("joins") or []
-
-
-def _on(join: exp.Join) -> list[exp.Expr]:
-    on = join.args.get("on")
-    return conjuncts(on) if on is not None else []
+    if any(join.side in ("RIGHT", "FULL") for join in joins(select)):
+        return where_terms(select)
+    inner = [join for join in joins(select) if not join.side]
+    return [*where_terms(select), *(term for join in inner for term in on_terms(join))]
 
 
 def _waits(select: exp.Select, term: exp.Expr) -> bool:
@@ -210,41 +198,32 @@ def _waits(select: exp.Select, term: exp.Expr) -> bool:
         return True
     if isinstance(term, exp.EQ) and asks(term.this) and asks(term.expression):
         return False  # DuckDB asks each side below the join, and joins by hash
-    return not any(
-        j.side or j.args.get("method") or j.kind in ("SEMI", "ANTI") for j in _joins(select)
-    )
+    return are_inner(select)
 
 
 def _without(block: exp.Select, term: exp.Expr) -> exp.Select:
     """A copy of the block to select from, without one condition."""
-    source = _until(block, Timing.EARLY) or block.copy()
-    pairs = [(block, source, "where")]
-    joins = zip(block.args.get("joins") or (), source.args.get("joins") or (), strict=True)
-    pairs += [(before, after, "on") for before, after in joins]
-    for before, after, part in pairs:
-        condition = before.args.get(part)
-        inner = condition.this if isinstance(condition, exp.Where) else condition
-        if inner is None or all(t is not term for t in conjuncts(inner)):
-            continue
-        kept = [t.copy() for t in conjuncts(inner) if t is not term]
-        rest: Any = exp.and_(*kept, copy=False) if kept else None
-        if part == "where":
-            after.set(part, exp.Where(this=rest) if rest is not None else None)
-        else:
-            after.set(part, rest if rest is not None else exp.true())
+    at = next(i for i, other in enumerate(terms(block)) if other is term)
+    source = drop_later(block.copy(), Timing.EARLY)
+    take_out(source, terms(source)[at])
+    return source
+
+
+def drop_later(source: exp.Select, when: Timing) -> exp.Select:
+    """Remove, in place, the clauses that come after calls of that timing."""
+    parts = ["with_", "distinct", "order", "limit", "offset"]
+    if when is Timing.EARLY:
+        parts += ["group", "having", "qualify", "windows"]
+    elif when is Timing.HAVING:
+        parts += ["qualify"]
+    for part in parts:
+        source.set(part, None)
     return source
 
 
 def _until(block: exp.Select, when: Timing) -> exp.Select | None:
     """A copy of the block up to where calls of that timing are asked; None if that's unclear."""
-    source = block.copy()
-    dropped = ["with_", "distinct", "order", "limit", "offset"]
-    if when is Timing.EARLY:
-        dropped += ["group", "having", "qualify", "windows"]
-    elif when is Timing.HAVING:
-        dropped += ["qualify"]
-    for part in dropped:
-        source.set(part, None)
+    source = drop_later(block.copy(), when)
     for part, own in (("having", Timing.HAVING), ("qualify", Timing.QUALIFY)):
         clause = source.args.get(part)
         if clause is None:

@@ -7,16 +7,13 @@ found in exactly one table is left, and with it the block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlglot import exp
 
+from sqlllm.rewrite import Columns
 from sqlllm.rewrite.calls import asks
 from sqlllm.rewrite.source import stars
-
-Columns = Callable[[str], Sequence[str] | None]
-"""The columns of a query, in order; None where DuckDB can't bind it."""
 
 
 @dataclass(frozen=True, slots=True)

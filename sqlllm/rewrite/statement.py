@@ -10,11 +10,14 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from sqlllm.errors import SqlllmError, excerpt
+from sqlllm.rewrite import Columns
 from sqlllm.rewrite.after_limit import after_limit
+from sqlllm.rewrite.candidates import candidates
 from sqlllm.rewrite.early_stop import early_stop
 from sqlllm.rewrite.gather import Gatherer
 from sqlllm.rewrite.guard import cheap_first
-from sqlllm.rewrite.qualify import Columns, qualified
+from sqlllm.rewrite.qualify import qualified
 from sqlllm.rewrite.script import EXPLAIN, numbered, same_words
 from sqlllm.rewrite.used import used_columns
 from sqlllm.rewrite.writes import gather_write
@@ -33,7 +36,22 @@ def rewrite(
         columns: Where tables are looked up.
         notes: Gets why the statement is left as it stands.
         lazy: Whether its rows may be fetched in part only.
+
+    A fault in a rule is logged (`sqlllm.rewrite`), and the statement left as it stands.
     """
+    try:
+        return _rewrite(statement, on, columns, notes, lazy=lazy)
+    except SqlllmError:
+        raise
+    except Exception as error:
+        logging.getLogger("sqlllm.rewrite").exception("a rule failed on: %s", excerpt(statement))
+        notes.append(f"left as it stands: a rule failed ({type(error).__name__}); please report it")
+        return statement, []
+
+
+def _rewrite(
+    statement: str, on: Collection[str], columns: Columns, notes: list[str], *, lazy: bool
+) -> tuple[str, list[str]]:
     explained = EXPLAIN.match(statement)
     prefix = explained[0] if explained else ""
     text = statement[len(prefix) :]
@@ -85,7 +103,8 @@ def _apply(
     Returns:
         The names of the rules that fired, and whether columns were written with their tables.
     """
-    gatherer = Gatherer(count(1), lazy)
+    numbers = count(1)
+    gatherer = Gatherer(numbers, lazy)
 
     def gather(block: exp.Select) -> exp.Select:
         used = used_columns(block)
@@ -95,6 +114,7 @@ def _apply(
     renamed = False
     passes: tuple[dict[str, Rule], ...] = (
         {"guards": cheap_first},
+        {"candidates": lambda block: candidates(block, numbers)},
         {"after_limit": after_limit, "early_stop": early_stop},
         {"gather": gather},
     )
@@ -104,7 +124,8 @@ def _apply(
             if _in_recursion(block) or not ("guards" in rules or _stands_alone(block)):
                 continue
             name, new = _first(rules, block)
-            if new is block and "early_stop" in step and _may_be_qualified(block):
+            looked_up = {"candidates", "early_stop"} & set(step)
+            if new is block and looked_up and _may_be_qualified(block):
                 written_out = qualified(block, columns)
                 if written_out is not None:
                     name, changed = _first(rules, written_out)
