@@ -35,10 +35,10 @@ from sqlllm.rewrite.conditions import (
     terms,
     where_terms,
 )
-from sqlllm.rewrite.guard import guards
+from sqlllm.rewrite.guard import guard_junctions, guards
 from sqlllm.rewrite.once import once, reads_often
 from sqlllm.rewrite.source import sort_keys
-from sqlllm.rewrite.timing import Timing, is_grouped, own_calls, timing
+from sqlllm.rewrite.timing import Timing, all_calls, is_grouped, own_calls, timing
 from sqlllm.rewrite.used import ALL
 
 # As sqlglot calls them -> as DuckDB does.
@@ -87,13 +87,14 @@ class Gatherer:
 
     def gather(self, select: exp.Select, used: frozenset[str]) -> exp.Select:
         """Apply the rule to one query block, of which all rows and these columns are used."""
-        if why_not(select) is not None:
-            return select
+        unused = [p for p in select.expressions if p.alias_or_name.lower() not in used and asks(p)]
+        if why_not(select) is not None or (unused and used is not ALL):
+            return select  # below a CTE DuckDB would no longer drop columns that nobody reads
         block, lazy = select.copy(), self.lazy and select.parent is None and _streams(select)
         once(block, self.numbers)
         before = len(block.ctes)
         known = self._condition(block, lazy)
-        found = list(_found(block, used))
+        found = list(_found(block))
         for when in Timing:
             now = [call for call in found if call.when is when and call.key not in known]
             for depth in sorted({call.depth for call in now}):
@@ -123,7 +124,8 @@ class Gatherer:
         if block.args.get("joins") and others:
             # Else DuckDB asks below the join, also for rows that have no partner.
             branch = exp.If(this=exp.and_(*others, copy=False), true=term.copy())
-            term.replace(exp.Case(ifs=[branch]))
+            case = term.replace(exp.Case(ifs=[branch]))
+            guard_junctions(case)  # there, too, DuckDB asks for both sides of AND and OR
         return {call.key for call in found}
 
     def _step(
@@ -174,6 +176,8 @@ def why_not(select: exp.Select) -> str | None:
             return f"{VOLATILE[name]}() differs each time"
     if not reads_often(select):
         return "it reads from a subquery with LIMIT or with calls"
+    if any(call.find_ancestor(exp.Query) is not select for call in all_calls(select)):
+        return "a subquery in an expression has calls of its own"
     asking = [term for term in terms(select) if asks(term)]
     if len(asking) > 1:
         return "DuckDB chooses the order of several AI conditions"
@@ -237,14 +241,12 @@ def _until(block: exp.Select, when: Timing) -> exp.Select | None:
     return source
 
 
-def _found(block: exp.Select, used: frozenset[str]) -> Iterator[Asked]:
+def _found(block: exp.Select) -> Iterator[Asked]:
     """The calls outside of WHERE and ON that are asked for every row."""
     limited = block.args.get("limit") is not None
     deciding = {c.sql() for key in sort_keys(block) or () for c in calls(key)} if limited else set()
     for call, top, part in own_calls(block):
         if part in ("where", "joins") or call.find_ancestor(exp.Lambda):
-            continue
-        if part == "expressions" and used is not ALL and top.alias_or_name.lower() not in used:
             continue
         decides = call.sql() in deciding or is_grouped(block) or part == "order"
         if limited and not decides:

@@ -153,11 +153,19 @@ def _replace(block: exp.Select, new: exp.Select) -> None:
         block.args.clear()
         for part, value in list(new.args.items()):
             block.set(part, value)
-    elif isinstance(block.parent, exp.SetOperation) and new.args.get("with_"):
+    elif _is_part(block) and new.args.get("with_"):
         # DuckDB 1.4 can't bind a part with CTEs of its own.
         block.replace(exp.select("*").from_(new.subquery("__ai_part", copy=False)))
     else:
         block.replace(new)
+
+
+def _is_part(block: exp.Select) -> bool:
+    """Whether a set operation takes its rows, also in parentheses."""
+    parent = block.parent
+    while isinstance(parent, exp.Subquery):
+        parent = parent.parent
+    return isinstance(parent, exp.SetOperation)
 
 
 def _keep_names(tree: exp.Expr, original: str, columns: Columns) -> bool:
