@@ -177,7 +177,7 @@ def _selects_all(select: exp.Select, several: bool) -> bool:
         top_level = star.parent is select and star.arg_key == "expressions"
         counted = isinstance(star.parent, exp.Count)
         odd = any(star.args.get(name) for name in ("except_", "replace", "rename"))
-        if several or odd or not (top_level or counted):
+        if odd or not (counted or (top_level and not several)):
             return True
     return select.find(exp.Columns) is not None
 

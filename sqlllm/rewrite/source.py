@@ -83,7 +83,8 @@ def _one(select: exp.Select, table: exp.Expr) -> Source | None:
 def _several(select: exp.Select, tables: list[exp.Expr]) -> Source | None:
     aliases = [_identifier(table) for table in tables]
     names = [alias.name.lower() for alias in aliases if alias is not None]
-    if len(set(names)) != len(tables) or stars(select):
+    shown = [star for star in stars(select) if not isinstance(star.parent, exp.Count)]
+    if len(set(names)) != len(tables) or shown:
         return None
     for join in select.args["joins"]:
         if any(join.args.get(part) for part in ("using", "method")):

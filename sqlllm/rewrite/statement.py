@@ -20,6 +20,7 @@ from sqlllm.rewrite.guard import cheap_first
 from sqlllm.rewrite.qualify import qualified
 from sqlllm.rewrite.script import EXPLAIN, numbered, same_words
 from sqlllm.rewrite.used import used_columns
+from sqlllm.rewrite.windows import windows
 from sqlllm.rewrite.writes import gather_write
 
 Rule = Callable[[exp.Select], exp.Select]
@@ -115,6 +116,7 @@ def _apply(
     passes: tuple[dict[str, Rule], ...] = (
         {"guards": cheap_first},
         {"candidates": lambda block: candidates(block, numbers)},
+        {"windows": windows},
         {"after_limit": after_limit, "early_stop": early_stop},
         {"gather": gather},
     )
@@ -124,7 +126,7 @@ def _apply(
             if _in_recursion(block) or not ("guards" in rules or _stands_alone(block)):
                 continue
             name, new = _first(rules, block)
-            looked_up = {"candidates", "early_stop"} & set(step)
+            looked_up = {"candidates", "windows", "early_stop"} & set(step)
             if new is block and looked_up and _may_be_qualified(block):
                 written_out = qualified(block, columns)
                 if written_out is not None:
@@ -174,6 +176,8 @@ def _keep_names(tree: exp.Expr, original: str, columns: Columns) -> bool:
     False where the names can't be found out.
     """
     projections = _result(tree)
+    if not any(map(_is_unnamed, projections)):
+        return True  # a rule has named them
     known = columns(original)
     if known is None:
         return False

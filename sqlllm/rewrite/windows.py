@@ -1,0 +1,61 @@
+"""Calls that order or partition a window become columns below it.
+
+DuckDB 2.0 refuses them where they stand ("ORDER BY window expressions cannot be volatile"): a call
+carries the number of the query, which DuckDB takes for volatile. As a column of a subquery, over
+the same rows, it is any other value.
+"""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from sqlllm.rewrite.calls import ancestors
+from sqlllm.rewrite.source import source, stars
+from sqlllm.rewrite.timing import is_grouped, own_calls
+
+
+def windows(select: exp.Select) -> exp.Select:
+    """Apply the rule to one query block."""
+    new = select.copy()
+    found = [(call, top) for call, top, _ in own_calls(new) if _orders(call, top)]
+    if not found or is_grouped(select) or select.args.get("windows"):
+        return select
+    wrapped = source(select)
+    others = [star for star in stars(select) if not isinstance(star.parent, exp.Count)]
+    odd = any(star.parent is not select or star.args.get("except_") for star in others)
+    if wrapped is None or odd:
+        return select
+    names = {text: f"__ai_w{i}" for i, text in enumerate(dict.fromkeys(c.sql() for c, _ in found))}
+    columns = [exp.alias_(_call(found, text).copy(), name) for text, name in names.items()]
+    inner = exp.Select(expressions=[*(c.copy() for c in wrapped.columns), *columns])
+    for part in ("from_", "joins", "where"):
+        value = select.args.get(part)
+        copied = [v.copy() for v in value] if isinstance(value, list) else value and value.copy()
+        inner.set(part, copied)
+        new.set(part, None)
+    for projection in list(new.expressions):
+        if any(top is projection for _, top in found) and not isinstance(projection, exp.Alias):
+            name = projection.sql("duckdb")
+            projection.replace(exp.alias_(projection.copy(), name, quoted=True))
+    for call, _, _ in list(own_calls(new)):
+        if call.sql() in names:
+            call.replace(exp.column(names[call.sql()]))
+    for star in [p for p in new.expressions if isinstance(p, exp.Star)]:
+        star.set("except_", [exp.column(name) for name in names.values()])
+    alias = wrapped.alias.copy() if wrapped.alias else exp.to_identifier("__ai_below")
+    new.set("from_", exp.From(this=exp.Subquery(this=inner, alias=exp.TableAlias(this=alias))))
+    return new
+
+
+def _call(found: list[tuple[exp.Dot, exp.Expr]], text: str) -> exp.Dot:
+    return next(call for call, _ in found if call.sql() == text)
+
+
+def _orders(call: exp.Dot, top: exp.Expr) -> bool:
+    """Whether it is in ORDER BY or PARTITION BY of a window."""
+    node: exp.Expr = call
+    for ancestor in ancestors(call, top):
+        if isinstance(ancestor, exp.Window):
+            return node.arg_key != "this"
+        node = ancestor
+    return False
