@@ -395,6 +395,10 @@ def generated_shape(draw: random.Random) -> str:
             f"SELECT id FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.k = t.k AND "
             f"ai.filter(y, 'good?')) AND {cheap} ORDER BY id",
             f"SELECT id, {call} AS c FROM t {where} ORDER BY ai.score(x, 'good?') DESC, id {limit}",
+            f"SELECT *, {call} AS c, ai.score(x, 'good?') AS s FROM t {where} "
+            f"ORDER BY s DESC, id {limit}",
+            f"SELECT {call} AS c FROM t JOIN u USING (k) {where} "
+            f"ORDER BY round(ai.score(x, 'a bug?')), id, y {limit}",
             f"SELECT id, {call} AS c FROM t JOIN u USING (k) {where} ORDER BY id, y {limit}",
             f"SELECT {call} IS NULL AND k > 0 AS c, {call} IS NULL OR k > 1 AS d FROM t {where} "
             "ORDER BY id",

@@ -1,16 +1,16 @@
 """Calls in the select list run after LIMIT and ORDER BY ... LIMIT when they don't decide it.
 
 DuckDB evaluates the select list below the sort: `SELECT ai.f(x) ... ORDER BY s LIMIT 5` sends
-every row. Safe where each result row comes from one row of FROM and no call is in WHERE, ON or
-ORDER BY: which rows are kept is then settled before any call.
+every row. Safe where each result row comes from one row of FROM: WHERE and ORDER BY settle which
+rows are kept. If a call is among the keys, the kept rows carry its answer as a column.
 """
 
 from __future__ import annotations
 
 from sqlglot import exp
 
-from sqlllm.rewrite.calls import asks
-from sqlllm.rewrite.source import is_row_by_row, sort_keys, source, top
+from sqlllm.rewrite.calls import asks, calls
+from sqlllm.rewrite.source import is_row_by_row, sort_keys, source, stars, top
 
 
 def after_limit(select: exp.Select) -> exp.Select:
@@ -18,23 +18,45 @@ def after_limit(select: exp.Select) -> exp.Select:
     if not select.args.get("limit") or not any(asks(p) for p in select.expressions):
         return select
     keys, limits = sort_keys(select), top(select)
-    if keys is None or limits is None or any(asks(key) for key in keys):
+    if keys is None or limits is None or not _has_others(select, keys):
         return select
-    if any(asks(select.args.get(part)) for part in ("where", "from_", "from")):
+    asked = any(asks(key) for key in keys)
+    # An AI condition is for early_stop, but where a key asks all rows must be decided anyway.
+    if any(asks(select.args.get(part)) for part in ("from_", *(() if asked else ("where",)))):
         return select
     if any(asks(join) for join in select.args.get("joins") or ()) or not is_row_by_row(select):
         return select
     wrapped = source(select)
-    if wrapped is None:
+    if wrapped is None or (asked and any(s.args.get("except_") for s in stars(select))):
         return select
+    answers = {key.this.sql(): f"__ai_k{i}" for i, key in enumerate(keys) if asks(key)}
     outer, inner = select.copy(), select.copy()
-    inner.set("expressions", [column.copy() for column in wrapped.columns])
+    carried = [exp.alias_(k.this.copy(), answers[k.this.sql()]) for k in keys if asks(k)]
+    inner.set("expressions", [*(column.copy() for column in wrapped.columns), *carried])
     inner.set("with_", None)
-    if keys:
-        inner.set("order", exp.Order(expressions=[key.copy() for key in keys]))
-        outer.set("order", exp.Order(expressions=[key.copy() for key in keys]))
+    for block in (inner, outer):
+        ordered = [_carried(key.copy(), answers) for key in keys]
+        block.set("order", exp.Order(expressions=ordered) if keys else None)
     for part in ("where", "joins", "limit", "offset"):
         outer.set(part, None)
+    for call in [call for p in outer.expressions for call in calls(p) if call.sql() in answers]:
+        call.replace(exp.column(answers[call.sql()]))
+    for star in [p for p in outer.expressions if isinstance(p, exp.Star) and answers]:
+        star.set("except_", [exp.column(name) for name in answers.values()])
     alias = wrapped.alias.copy() if wrapped.alias else exp.to_identifier("__ai_top")
     outer.set("from_", exp.From(this=exp.Subquery(this=inner, alias=exp.TableAlias(this=alias))))
     return outer
+
+
+def _has_others(select: exp.Select, keys: list[exp.Ordered]) -> bool:
+    """Whether the select list has calls that don't decide the order."""
+    deciding = {call.sql() for key in keys for call in calls(key)}
+    return any(call.sql() not in deciding for p in select.expressions for call in calls(p))
+
+
+def _carried(key: exp.Ordered, answers: dict[str, str]) -> exp.Ordered:
+    """A key that asks, as the column that holds its answer."""
+    name = answers.get(key.this.sql())
+    if name is not None:
+        key.set("this", exp.column(name))
+    return key
