@@ -1,5 +1,5 @@
 -- One row per query, function and model: rows in, distinct inputs, answered from the cache, sent to
--- the model, tokens, seconds, errors.
+-- the model and in how many batches, tokens, seconds, errors.
 -- returns: TABLE
 -- example: FROM ai.usage
 CREATE OR REPLACE VIEW ai.usage AS

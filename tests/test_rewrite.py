@@ -538,6 +538,12 @@ def many() -> Iterator[tuple[sqlllm.Connection, sqlllm.FakeModel]]:
         ("UPDATE many SET x = ai.complete(x) WHERE id < 3000", [3000]),
         ("DELETE FROM many WHERE ai.filter(x, 'q') AND id < 3000", [3000]),
         ("INSERT INTO many SELECT id, ai.complete(x) FROM many", [6000]),
+        (
+            "MERGE INTO many USING (SELECT id, ai.complete(x) AS y FROM many WHERE id < 3000) AS s "
+            "ON many.id = s.id WHEN MATCHED THEN UPDATE SET x = s.y",
+            [3000],
+        ),
+        ("COPY (SELECT ai.complete(x) FROM many) TO '/dev/null' (FORMAT csv)", [6000]),
         ("SELECT id, ai.complete(x) FROM many ORDER BY id LIMIT 5000", [5000]),
         ("SELECT ai.complete($1 || x) FROM many WHERE id < $2", [3000]),
     ],
@@ -556,13 +562,22 @@ def test_a_result_that_is_fetched_in_part_asks_little_ahead(
     many: tuple[sqlllm.Connection, sqlllm.FakeModel],
 ) -> None:
     db, fake = many
+    for query in (
+        "SELECT id, ai.complete(x) FROM many",
+        "WITH c AS (SELECT id, ai.complete(x) AS y FROM many) SELECT * FROM c",
+        "SELECT id, ai.complete(x) FROM many WHERE ai.filter(x, 'q')",
+    ):
+        relation = db.sql(query)
+        fake.inputs.clear()
+        assert len(relation.limit(5).fetchall()) == 5
+        assert len(fake.inputs) <= 4 * 2048  # two threads, a chunk each, of two calls at most
     relation = db.sql("SELECT id, ai.complete(x) FROM many")
-    assert len(relation.limit(5).fetchall()) == 5
-    assert len(fake.inputs) <= 2 * 2048
     fake.inputs.clear()
-    fake.batches.clear()
     assert len(relation.fetchall()) == 20000
     assert len(fake.inputs) == len(set(fake.inputs)) == 6000
+    fake.batches.clear()
+    db.sql("UPDATE many SET x = ai.complete(x)")
+    assert fake.batches == [6000]
 
 
 def test_a_failed_input_of_a_batch_is_asked_once(both: Both) -> None:

@@ -79,7 +79,7 @@ class Gatherer:
 
     Attributes:
         numbers: Gives a number to each step.
-        lazy: Whether the rows of the outermost block may be fetched in part only.
+        lazy: Whether the rows of the result may be fetched in part only.
     """
 
     numbers: Iterator[int]
@@ -90,7 +90,7 @@ class Gatherer:
         unused = [p for p in select.expressions if p.alias_or_name.lower() not in used and asks(p)]
         if why_not(select) is not None or (unused and used is not ALL):
             return select  # below a CTE DuckDB would no longer drop columns that nobody reads
-        block, lazy = select.copy(), self.lazy and select.parent is None and _streams(select)
+        block, lazy = select.copy(), self.lazy and _in_part(select)
         once(block, self.numbers)
         before = len(block.ctes)
         known = self._condition(block, lazy)
@@ -256,9 +256,19 @@ def _found(block: exp.Select) -> Iterator[Asked]:
             yield Asked(call, tuple(guards(call, top)), when)
 
 
-def _streams(block: exp.Select) -> bool:
-    """Whether rows come out before all have gone in."""
-    return not (is_grouped(block) or block.args.get("order") or block.args.get("distinct"))
+def _in_part(select: exp.Select) -> bool:
+    """Whether rows of the block come out of the statement before all have gone in."""
+    node: exp.Expr | None = select
+    while node is not None:
+        if isinstance(node, exp.Select) and is_grouped(node):
+            return False
+        all_rows = not isinstance(node, exp.SetOperation) or not node.args.get("distinct")
+        if node.args.get("order") or not all_rows:
+            return False
+        if isinstance(node, exp.Select) and node.args.get("distinct"):
+            return False
+        node = node.parent
+    return True
 
 
 def _collecting(call: Asked, number: int) -> exp.Expr:

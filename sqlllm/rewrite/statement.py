@@ -105,7 +105,7 @@ def _apply(
         The names of the rules that fired, and whether columns were written with their tables.
     """
     numbers = count(1)
-    gatherer = Gatherer(numbers, lazy)
+    gatherer = Gatherer(numbers, lazy and isinstance(tree, exp.Query))
 
     def gather(block: exp.Select) -> exp.Select:
         used = used_columns(block)
@@ -237,7 +237,7 @@ def _stands_alone(block: exp.Select) -> bool:
         if isinstance(parent, exp.Select):
             if not isinstance(node, exp.From | exp.With):
                 return False
-        elif isinstance(parent, exp.Insert | exp.Create | exp.Copy):
+        elif isinstance(parent, exp.Insert | exp.Create | exp.Copy | exp.Merge):
             return True
         elif not isinstance(parent, inside):
             return False
