@@ -1,53 +1,25 @@
-"""The only module that joins rewriting, runtime and UDFs to DuckDB."""
+"""A DuckDB connection with planned statements: where rewriting, runtime and UDFs come together."""
 
 from __future__ import annotations
 
-import atexit
 import re
-import threading
-import uuid
-import weakref
-from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-import pyarrow as pa
 
-from sqlllm.errors import CatalogTaken
 from sqlllm.explain import CallPlan, Explanation, counted
+from sqlllm.installation import DuckDB, Installation, install_on
 from sqlllm.models.base import Model
 from sqlllm.rewrite import Plan, Statement, plan, rules
-from sqlllm.runtime.runtime import Runtime
 from sqlllm.settings import Settings
 from sqlllm.sql import definitions
-from sqlllm.udfs import FUNCTIONS
-from sqlllm.views import VIEWS
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
-
-DuckDB = duckdb.DuckDBPyConnection
-
-
-class _Installation:
-    """What the UDFs of one DuckDB instance reach: the runtime, and the latest exceptions."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
-        self.raised: deque[BaseException] = deque(maxlen=32)
-        self.functions: list[Callable[..., pa.Array]] = []
-
-    def original(self, error: duckdb.Error) -> BaseException | None:
-        """The exception inside a UDF that DuckDB passed on as text."""
-        text = str(error)
-        for exception in reversed(self.raised):
-            if f"{type(exception).__name__}: {exception}" in text:
-                return exception
-        return None
 
 
 # Raised before anything ran: the statement could not be parsed or bound.
@@ -59,13 +31,6 @@ _UNBOUND = (
 )
 
 _PARAMETER = re.compile(r"[$?]")
-
-# DuckDB instances live as long as any connection to them, and crash (measured, 1.4 and 2.0) when
-# a UDF is called whose Python function went away with the connection that registered it. So the
-# functions are kept for the life of the process, by instance. What they hold is small: models
-# and the cache are shared by the process anyway.
-_INSTALLATIONS: dict[str, _Installation] = {}
-_INSTALLING = threading.Lock()
 
 
 def install(
@@ -106,7 +71,7 @@ def install(
         >>> con.close()
     """
     given = {"model": model, "embed_model": embed_model, "models": models, "on_error": on_error}
-    _install(con, Settings.load(**given, **settings))
+    install_on(con, Settings.load(**given, **settings))
     return con
 
 
@@ -150,7 +115,7 @@ def connect(
     loaded, on = Settings.load(**given, **settings), rules(rewrite)
     con = duckdb.connect(database, read_only=read_only, config=dict(config or {}))
     try:
-        installation = _install(con, loaded)
+        installation = install_on(con, loaded)
     except BaseException:
         con.close()
         raise
@@ -166,7 +131,7 @@ class Connection:
     """
 
     def __init__(
-        self, con: DuckDB, installation: _Installation, *, rewrite: Collection[str]
+        self, con: DuckDB, installation: Installation, *, rewrite: Collection[str]
     ) -> None:
         self._con = con
         con.execute("SET enable_progress_bar = false")  # it would write over ours
@@ -219,6 +184,7 @@ class Connection:
             --   after LIMIT
             >>> db.close()
         """
+        self._con.extract_statements(query)  # DuckDB says what is wrong with it
         made = self._plan(query, parameters)
         texts = [s.original for s in made.statements] or [made.original]
         runs = made.statements or (Statement(made.sql, made.sql),)
@@ -321,97 +287,3 @@ class Connection:
             if original is None:
                 raise
             raise original from error
-
-
-def _install(con: DuckDB, settings: Settings) -> _Installation:
-    with _INSTALLING:
-        existing = _existing(con)
-        if existing is not None:
-            merged = settings.merged(
-                {"models": {**existing.runtime.settings.models, **settings.models}}, source=""
-            )
-            existing.runtime = existing.runtime.with_settings(merged)
-            _temp_macros(con)
-            return existing
-        _refuse_taken(con)
-        installation = _Installation(Runtime(settings))
-        _register(con, installation)
-        token = uuid.uuid4().hex
-        _INSTALLATIONS[token] = installation
-        con.execute("ATTACH ':memory:' AS ai (READ_WRITE)")  # also beside a read-only file
-        con.execute(f"CREATE MACRO ai.__installation() AS '{token}'")
-        for definition in definitions():
-            con.execute(definition.text)
-        _temp_macros(con)
-        atexit.register(_close, weakref.ref(con))
-        return installation
-
-
-def _existing(con: DuckDB) -> _Installation | None:
-    try:
-        row = con.execute("SELECT ai.__installation()").fetchone()
-    except duckdb.Error:
-        return None
-    return _INSTALLATIONS.get(row[0]) if row else None
-
-
-def _refuse_taken(con: DuckDB) -> None:
-    catalogs = con.execute("SELECT 1 FROM duckdb_databases() WHERE database_name = 'ai'").fetchall()
-    if catalogs:
-        msg = "the database already has a catalog named 'ai'"
-        raise CatalogTaken(msg, hint="attach that file under another name: ATTACH 'ai.duckdb' AS x")
-    schemas = con.execute(
-        "SELECT database_name FROM duckdb_schemas() "
-        "WHERE schema_name = 'ai' AND database_name = current_database()"
-    ).fetchall()
-    if schemas:
-        msg = f"the database {schemas[0][0]!r} already has a schema named 'ai'"
-        raise CatalogTaken(msg, hint="move its tables to a schema of another name")
-
-
-def _register(con: Any, installation: _Installation) -> None:
-    for fn in FUNCTIONS:
-        udf = fn.bind(lambda: installation.runtime, installation.raised.append)
-        installation.functions.append(udf)
-        con.create_function(
-            fn.udf,
-            udf,
-            list(fn.parameters),
-            fn.returns,
-            type="arrow",
-            null_handling="special",
-        )
-    for name, (returns, rows) in VIEWS.items():
-        view = _view(rows, installation)
-        installation.functions.append(view)
-        con.create_function(
-            f"__ai_{name}",
-            view,
-            [],
-            f"STRUCT({returns})[]",
-            side_effects=True,  # asked anew in every query, also in a prepared one
-        )
-
-
-def _view(
-    rows: Callable[[Runtime], list[dict[str, Any]]], installation: _Installation
-) -> Callable[[], list[dict[str, Any]]]:
-    return lambda: rows(installation.runtime)
-
-
-def _temp_macros(con: DuckDB) -> None:
-    """The spelling `ai_x(...)`, for this connection alone: TEMP macros are not shared."""
-    for d in definitions():
-        if d.arguments and d.public:
-            text = d.text.replace(
-                f"CREATE OR REPLACE MACRO ai.{d.name}(",
-                f"CREATE OR REPLACE TEMP MACRO ai_{d.name}(",
-            )
-            con.execute(text)
-
-
-def _close(con: weakref.ref[DuckDB]) -> None:
-    """At exit: DuckDB 2.0 prints a list of leaks if a connection with UDFs is left open."""
-    alive = con()
-    if alive is not None:
-        alive.close()

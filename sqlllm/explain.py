@@ -101,7 +101,8 @@ def _counted(con: Any, estimate: Estimate, parameters: object) -> list[CallPlan]
     try:
         ((costs,),) = con.execute(estimate.sql, given).fetchall()
     except (duckdb.Error, SqlllmError) as error:
-        reason = str(error).partition("\n")[0].rpartition("Error: ")[2]
+        text = str(error).rpartition("executing the UDF: ")[2]
+        reason = text.partition("\n")[0].rpartition("Error: ")[2]
         return [CallPlan(estimate.call, note=f"not counted: {reason}")]
     chunks = "in chunks: " in estimate.note
     calls = []

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import duckdb
 import pytest
 
 import sqlllm
@@ -98,6 +99,8 @@ def test_what_is_left_says_why(db: Db) -> None:
         explained = con.explain(query)
         assert any(why in call.note for call in explained.calls), query
         assert why in str(explained)
+    with pytest.raises(duckdb.ParserException, match="LINE 1: SELECT ai"):
+        con.explain("SELECT ai.complete(x FROM t")
     con.explain("CREATE TEMP TABLE w AS FROM t; SELECT ai.complete(x) FROM w", analyze=True)
     assert con.execute("SELECT count(*) FROM w").fetchone() == (5000,)
 

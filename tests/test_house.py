@@ -21,6 +21,7 @@ LAYERS = [
     {"udfs"},
     {"rewrite", "sql"},
     {"views", "explain"},
+    {"installation"},
     {"connection"},
     {"cli"},
 ]
