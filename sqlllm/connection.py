@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -136,6 +137,7 @@ class Connection:
         self._con = con
         con.execute("SET enable_progress_bar = false")  # it would write over ours
         con.execute("SET python_scan_all_frames = true")  # the user's dataframes, past our frames
+        ((self._id,),) = con.execute("SELECT current_connection_id()").fetchall()
         self._installation = installation
         self._rewrite = frozenset(rewrite)
         self._arguments = {d.name: d.arguments for d in definitions() if d.arguments}
@@ -191,7 +193,8 @@ class Connection:
         calls: list[CallPlan] = []
         for text, run in zip(texts, runs, strict=True):
             given = parameters if run is runs[-1] else None
-            found = counted(self._con, self._installation.runtime, text, given, self._columns)
+            with self._counting():
+                found = counted(self._con, text, given, self._columns)
             calls += self._analyzed(found, run, given) if analyze else found
         return Explanation(
             **{f.name: getattr(made, f.name) for f in fields(made)}, calls=tuple(calls)
@@ -204,8 +207,7 @@ class Connection:
         self._statement(self._con.execute, statement, parameters)
         while self._guard(self._con.fetchmany, 10_000):
             pass
-        ((connection_id,),) = self._con.execute("SELECT current_connection_id()").fetchall()
-        usage = self._installation.runtime.statements.latest(connection_id).usage
+        usage = self._installation.runtime.statements.latest(self._id).usage
         return [replace(c, actual=usage.get(bytes.fromhex(c.lane))) for c in calls]
 
     def _plan(self, query: str, parameters: object = None, *, lazy: bool = False) -> Plan:
@@ -225,7 +227,26 @@ class Connection:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """As `duckdb.DuckDBPyConnection.close`."""
+        self._forget()
         self._con.close()
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        """While calls are counted, and none may ask a model."""
+        explained = self._installation.runtime.statements.explained
+        explained.add(self._id)
+        try:
+            yield
+        finally:
+            explained.discard(self._id)
+
+    def _forget(self) -> None:
+        """Free the answers that the statement before held."""
+        self._installation.runtime.statements.forget(self._id)
 
     def __getattr__(self, name: str) -> Any:
         member = getattr(self._con, name)
@@ -247,6 +268,7 @@ class Connection:
     def _planned(
         self, call: Callable[..., Any], query: Any, *args: Any, lazy: bool = False, **options: Any
     ) -> Any:
+        self._forget()
         if not isinstance(query, str):
             return self._guard(call, query, *args, **options)
         parameters = args[0] if args else options.get("params")

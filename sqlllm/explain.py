@@ -11,7 +11,6 @@ import duckdb
 
 from sqlllm.errors import SqlllmError
 from sqlllm.rewrite import Columns, Plan
-from sqlllm.runtime.runtime import Runtime
 from sqlllm.runtime.usage import Usage
 
 if TYPE_CHECKING:
@@ -74,23 +73,14 @@ class Explanation(Plan):
         return "\n".join([*lines, *_table(self.calls)])
 
 
-def counted(
-    con: Any, runtime: Runtime, statement: str, parameters: object, columns: Columns
-) -> list[CallPlan]:
-    """The calls of a statement, with what each would ask; no model is asked.
+def counted(con: Any, statement: str, parameters: object, columns: Columns) -> list[CallPlan]:
+    """The calls of a statement, with what each would ask.
 
     The statement's own sources are read: tables, files, joins, conditions without calls.
     """
     from sqlllm.rewrite.estimate import estimates
 
-    ((connection_id,),) = con.execute("SELECT current_connection_id()").fetchall()
-    found = []
-    runtime.statements.explained.add(connection_id)
-    try:
-        for estimate in estimates(statement, columns):
-            found.append(_counted(con, estimate, parameters))
-    finally:
-        runtime.statements.explained.discard(connection_id)
+    found = [_counted(con, each, parameters) for each in estimates(statement, columns)]
     return [call for calls in found for call in calls]
 
 

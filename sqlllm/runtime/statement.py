@@ -41,7 +41,7 @@ class Statement:
         self.limit = limit
         self.usage: dict[bytes, Usage] = {}
         self._answers: dict[bytes, dict[str, Answer]] = {}
-        self._held = 0
+        self.held = 0
         self._gathered: set[bytes] = set()
         self._prepared = False
         self._collected: dict[int, dict[Call, Inputs]] = {}
@@ -57,9 +57,9 @@ class Statement:
 
         Others have a cache, and their failures may be asked again.
         """
-        if self._prepared and self._held < self.limit:
+        if self._prepared and self.held < self.limit:
             self._answers.setdefault(lane, {}).update(answers)
-            self._held += len(answers)
+            self.held += len(answers)
 
     def rows(self, lane: bytes, rows: int, ahead: int | None) -> int:
         """How many rows to count for a call: each once, also where a gathering query reads twice.
@@ -182,9 +182,14 @@ class Statements:
             if found is None or found.query_id != query_id:
                 found = self._latest[connection_id] = Statement(query_id)
                 self._latest.move_to_end(connection_id)
-                while len(self._latest) > self.KEPT:
+                while len(self._latest) > self.KEPT or self._is_full():
                     self._latest.popitem(last=False)
             return found
+
+    def _is_full(self) -> bool:
+        """Whether statements that may be over hold more than one needs."""
+        held = sum(statement.held for statement in self._latest.values())
+        return len(self._latest) > 1 and held > 2 * Statement.LIMIT
 
     def latest(self, connection_id: int) -> Statement:
         """The statement that asked last on that connection."""
