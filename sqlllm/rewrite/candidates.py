@@ -11,7 +11,14 @@ from collections.abc import Iterator
 
 from sqlglot import exp
 
-from sqlllm.rewrite.calls import ai_call, asks, call_name, is_named, without_strategy
+from sqlllm.rewrite.calls import (
+    ai_call,
+    asks,
+    call_name,
+    calls,
+    is_named,
+    without_strategy,
+)
 from sqlllm.rewrite.conditions import are_inner, joins, take_out, terms
 
 APPROXIMATE = ("blocking", "classify")
@@ -19,6 +26,8 @@ APPROXIMATE = ("blocking", "classify")
 
 def candidates(select: exp.Select, numbers: Iterator[int]) -> exp.Select:
     """Apply the rule to one query block."""
+    if not has_strategy(select):
+        return select
     new = select.copy()
     for term in _terms(new):
         strategy = strategy_of(term)
@@ -26,6 +35,11 @@ def candidates(select: exp.Select, numbers: Iterator[int]) -> exp.Select:
         if sides is not None:
             _keep_likely(new, term, sides, f"__ai_{next(numbers)}")
     return new if len(new.ctes) > len(select.ctes) else select
+
+
+def has_strategy(select: exp.Select) -> bool:
+    """Whether a call of the block names a strategy that may miss pairs."""
+    return any(strategy_of(call) in APPROXIMATE for call in calls(select))
 
 
 def strategy_of(call: exp.Expr) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Container
 from itertools import count
 
 import sqlglot
@@ -13,7 +13,8 @@ from sqlglot.errors import SqlglotError
 from sqlllm.errors import SqlllmError, excerpt
 from sqlllm.rewrite import Columns
 from sqlllm.rewrite.after_limit import after_limit
-from sqlllm.rewrite.candidates import candidates
+from sqlllm.rewrite.calls import asks
+from sqlllm.rewrite.candidates import candidates, has_strategy
 from sqlllm.rewrite.early_stop import early_stop
 from sqlllm.rewrite.gather import Gatherer
 from sqlllm.rewrite.guard import cheap_first
@@ -126,8 +127,7 @@ def _apply(
             if _in_recursion(block) or not ("guards" in rules or _stands_alone(block)):
                 continue
             name, new = _first(rules, block)
-            looked_up = {"candidates", "windows", "early_stop"} & set(step)
-            if new is block and looked_up and _may_be_qualified(block):
+            if new is block and _may_be_qualified(block, step):
                 written_out = qualified(block, columns)
                 if written_out is not None:
                     name, changed = _first(rules, written_out)
@@ -209,9 +209,15 @@ def _is_unnamed(projection: exp.Expr) -> bool:
     return not projection.is_star and not isinstance(projection, exp.Alias | exp.Column)
 
 
-def _may_be_qualified(block: exp.Select) -> bool:
-    """Whether only its tables are missing from its columns, and all else has a name."""
-    if not block.args.get("joins"):
+def _may_be_qualified(block: exp.Select, step: Container[str]) -> bool:
+    """Whether a rule of the step may need tables with its columns, and all else has a name."""
+    if not block.args.get("joins") or not asks(block):
+        return False
+    if ("candidates" in step and not has_strategy(block)) or "guards" in step or "gather" in step:
+        return False
+    if "windows" in step and block.find(exp.Window) is None:
+        return False
+    if "after_limit" in step and not block.args.get("limit"):
         return False
     return block.parent is None or not any(map(_is_unnamed, block.expressions))
 

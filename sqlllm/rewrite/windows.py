@@ -16,6 +16,8 @@ from sqlllm.rewrite.timing import is_grouped, own_calls
 
 def windows(select: exp.Select) -> exp.Select:
     """Apply the rule to one query block."""
+    if select.find(exp.Window) is None:
+        return select
     new = select.copy()
     found = [(call, top) for call, top, _ in own_calls(new) if _orders(call, top)]
     if not found or is_grouped(select) or select.args.get("windows"):
