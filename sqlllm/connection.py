@@ -188,13 +188,12 @@ class Connection:
         """
         self._con.extract_statements(query)  # DuckDB says what is wrong with it
         made = self._plan(query, parameters)
-        texts = [s.original for s in made.statements] or [made.original]
-        runs = made.statements or (Statement(made.sql, made.sql),)
         calls: list[CallPlan] = []
-        for text, run in zip(texts, runs, strict=True):
-            given = parameters if run is runs[-1] else None
+        statements = made.statements or (Statement(made.sql, made.sql),)
+        for run in statements:
+            given = parameters if run is statements[-1] else None
             with self._counting():
-                found = counted(self._con, text, given, self._columns)
+                found = counted(self._con, run.original, given, self._columns)
             calls += self._analyzed(found, run, given) if analyze else found
         return Explanation(
             **{f.name: getattr(made, f.name) for f in fields(made)}, calls=tuple(calls)

@@ -85,6 +85,14 @@ def test_analyze_puts_what_was_asked_beside(db: Db) -> None:
     assert len(fake.inputs) == before
 
 
+def test_statements_that_no_rule_changes_are_counted_too(db: Db) -> None:
+    con, _ = db
+    calls = con.explain("SELECT 1; SELECT ai_complete('a'); SELECT ai.complete('b') FROM t").calls
+    assert [call.distinct for call in calls] == [1, 1]
+    con.explain("CREATE TEMP TABLE plain AS SELECT 1", analyze=True)
+    assert con.execute("FROM plain").fetchall() == [(1,)]
+
+
 def test_what_is_left_says_why(db: Db) -> None:
     con, _ = db
     for query, why in (

@@ -7,7 +7,7 @@ safe it leaves as it stands, and a statement that no rule changes keeps the user
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlllm.errors import ConfigError, did_you_mean
 from sqlllm.rewrite.names import names
@@ -36,7 +36,7 @@ class Plan:
         sql: What DuckDB gets.
         fired: The rules that changed something, in order.
         notes: Why a statement was left as it stands, where that is known.
-        statements: One by one, where a rule changed any of them.
+        statements: One by one, where the script may have calls.
     """
 
     original: str
@@ -48,7 +48,7 @@ class Plan:
     @property
     def rewritten(self) -> bool:
         """Whether any statement reads differently, names aside."""
-        return bool(self.statements)
+        return any(statement.sql != statement.original for statement in self.statements)
 
     def __str__(self) -> str:
         """For a person to read."""
@@ -109,10 +109,9 @@ def plan(
     statements = []
     texts = split(text)
     for i, statement in enumerate(texts, 1):
-        made, done = rewrite(statement, on, columns, notes, lazy=lazy and i == len(texts))
-        statements.append(Statement(statement, made))
+        result, done = rewrite(statement, on, columns, notes, lazy=lazy and i == len(texts))
+        statements.append(Statement(statement, result))
         fired += [name for name in done if name not in fired]
-    if all(statement.sql == statement.original for statement in statements):
-        return Plan(sql, text, tuple(fired), tuple(notes))
+    made = Plan(sql, text, tuple(fired), tuple(notes), tuple(statements))
     script = ";\n".join(statement.sql for statement in statements)
-    return Plan(sql, script, tuple(fired), tuple(notes), tuple(statements))
+    return replace(made, sql=script) if made.rewritten else made
