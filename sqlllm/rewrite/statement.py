@@ -46,7 +46,9 @@ def rewrite(
     except SqlllmError:
         raise
     except Exception as error:
-        logging.getLogger("sqlllm.rewrite").exception("a rule failed on: %s", excerpt(statement))
+        logger = logging.getLogger("sqlllm.rewrite")
+        logger.warning("a rule failed on %s: %r", excerpt(statement), error)
+        logger.debug("where it failed", exc_info=True)
         notes.append(f"left as it stands: a rule failed ({type(error).__name__}); please report it")
         return statement, []
 
