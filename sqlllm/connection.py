@@ -13,6 +13,7 @@ import duckdb
 
 from sqlllm.explain import CallPlan, Explanation, counted
 from sqlllm.installation import DuckDB, Installation, install_on
+from sqlllm.interrupt import on_interrupt
 from sqlllm.models.base import Model
 from sqlllm.rewrite import Plan, Statement, plan, rules
 from sqlllm.settings import Settings
@@ -228,6 +229,11 @@ class Connection:
     ) -> None:
         self.close()
 
+    def interrupt(self) -> None:
+        """As `duckdb.DuckDBPyConnection.interrupt`; a model stops after its current batch."""
+        self._installation.runtime.statements.interrupted.add(self._id)
+        self._con.interrupt()
+
     def close(self) -> None:
         """As `duckdb.DuckDBPyConnection.close`."""
         self._forget()
@@ -301,9 +307,14 @@ class Connection:
         return self._guard(call, statement.original, *args, **options)
 
     def _guard(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        statements = self._installation.runtime.statements
         try:
-            return call(*args, **options)
-        except duckdb.Error as error:
+            with on_interrupt(lambda: statements.interrupted.add(self._id)):
+                return call(*args, **options)
+        except (duckdb.Error, RuntimeError) as error:
+            if self._id in statements.interrupted:
+                statements.interrupted.discard(self._id)
+                raise KeyboardInterrupt from error
             original = self._installation.original(error)
             if original is None:
                 raise

@@ -31,7 +31,7 @@ class Installation:
         self.raised: deque[BaseException] = deque(maxlen=32)
         self.functions: list[Callable[..., pa.Array]] = []
 
-    def original(self, error: duckdb.Error) -> BaseException | None:
+    def original(self, error: Exception) -> BaseException | None:
         """The exception inside a UDF that DuckDB passed on as text."""
         text = str(error)
         for exception in reversed(self.raised):

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import duckdb
@@ -183,3 +187,43 @@ def test_schema(schema: object, message: str) -> None:
     assert hint == (
         """Hint: write JSON Schema as text, such as '{"type": "object", "properties": {...}}'"""
     )
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "interrupt"])
+def test_an_interrupted_query_ends_after_a_batch_and_keeps_its_answers(how: str) -> None:
+    """Also where DuckDB runs the model on another thread than the one that waits."""
+    if how == "Ctrl-C" and duckdb.__version__ < "2":
+        pytest.skip("DuckDB 1.4 looks for the signal only when the other thread has ended")
+    started = threading.Event()
+
+    def slow(task: sqlllm.Task, text: str) -> str:
+        started.set()
+        time.sleep(0.002)
+        return text
+
+    fake = sqlllm.FakeModel(slow, batch_size=10)
+    with sqlllm.connect(models={"fake": fake}, model="fake") as db:
+        db.execute("CREATE TABLE t AS SELECT 'text ' || i AS x FROM range(1500) r(i)")
+
+        def stop() -> None:
+            started.wait()
+            time.sleep(0.05)
+            if how == "interrupt":
+                db.interrupt()
+            else:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        before = signal.getsignal(signal.SIGINT)
+        for _ in range(4):
+            time.sleep(0.2)  # for what still runs of the query before
+            started.clear()
+            fake.inputs.clear()
+            thread = threading.Thread(target=stop)
+            thread.start()
+            with pytest.raises(KeyboardInterrupt):
+                db.execute("SELECT ai.complete(x) FROM t").fetchall()
+            thread.join()
+            assert 0 < len(fake.inputs) < 1000
+        assert signal.getsignal(signal.SIGINT) is before
+        assert len(db.execute("SELECT ai.complete(x) FROM t").fetchall()) == 1500
+        assert len(set(fake.inputs)) < 1500 - 4 * 10  # the answers before were kept

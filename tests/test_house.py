@@ -21,7 +21,7 @@ LAYERS = [
     {"udfs"},
     {"rewrite", "sql"},
     {"views", "explain"},
-    {"installation"},
+    {"installation", "interrupt"},
     {"connection"},
     {"cli"},
 ]

@@ -189,6 +189,8 @@ class Runtime:
                 usage.prompt_tokens += batch.prompt_tokens
                 usage.completion_tokens += batch.completion_tokens
                 advance(len(batch.rows) + len(batch.errors))
+                if caller.connection_id in self.statements.interrupted:
+                    raise KeyboardInterrupt  # what was answered is kept
         if not all(ticket.done for ticket in waiting):
             lost = sum(not ticket.done for ticket in waiting)
             msg = f"model {model.name!r} left {lost} of {len(waiting)} inputs without an answer"

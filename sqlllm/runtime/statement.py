@@ -167,6 +167,7 @@ class Statements:
 
     def __init__(self) -> None:
         self.explained: set[int] = set()  # connections that only count now
+        self.interrupted: set[int] = set()  # connections whose statement should end
         self._latest: OrderedDict[int, Statement] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -197,6 +198,7 @@ class Statements:
             return self._latest.get(connection_id) or Statement(0)
 
     def forget(self, connection_id: int) -> None:
-        """Free what the connection's latest statement held."""
+        """Free what the connection's latest statement held, and forget that it was interrupted."""
         with self._lock:
             self._latest.pop(connection_id, None)
+            self.interrupted.discard(connection_id)
