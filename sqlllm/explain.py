@@ -94,11 +94,12 @@ def _counted(con: Any, estimate: Estimate, parameters: object) -> list[CallPlan]
         text = str(error).rpartition("executing the UDF: ")[2]
         reason = text.partition("\n")[0].rpartition("Error: ")[2]
         return [CallPlan(estimate.call, note=f"not counted: {reason}")]
-    chunks = "in chunks: " in estimate.note
     calls = []
     for cost in json.loads(costs):
         lane, rows = cost.pop("lane"), cost["rows"]
-        batches = -(-rows // 2048) if chunks else min(1, cost["distinct"] - cost["cached"])
+        batches = (
+            -(-rows // 2048) if estimate.in_chunks else min(1, cost["distinct"] - cost["cached"])
+        )
         calls.append(
             CallPlan(estimate.call, **cost, batches=batches, note=estimate.note, lane=lane)
         )

@@ -80,7 +80,7 @@ def _chosen(
 
 def _nearest(origin: Origin, lefts: list[str], rights: list[str]) -> Matrix:
     """The right texts of each left one, by cosine similarity of their embeddings."""
-    call = Call(origin, "embed", {"truncate": True})
+    call = Call(origin, "embed", {"truncate": True, "on_error": "fail"})  # each needs a vector
     sides = []
     for texts in (lefts, rights):
         answers = call.run(call.task(kind="embed"), pa.array(texts, pa.string()))
@@ -103,8 +103,10 @@ class _Pairs:
 
     def match(self, rows: list[int], ranks: list[int]) -> Matrix:
         """Whether the left texts `rows` match their right texts of these ranks."""
+        before, _, rest = self.template.partition("\1")
+        between, _, after = rest.partition("\2")
         texts = [
-            self.template.replace("\1", self.lefts[i]).replace("\2", self.rights[j])
+            f"{before}{self.lefts[i]}{between}{self.rights[j]}{after}"
             for i in rows
             for j in self.nearest[i, ranks]
         ]

@@ -16,7 +16,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from sqlllm.rewrite.calls import ai_call, as_filter, asks, is_subquery_free
-from sqlllm.rewrite.conditions import conjuncts
+from sqlllm.rewrite.conditions import on_terms, where_terms
 from sqlllm.rewrite.source import ROW, is_row_by_row, sort_keys, source, stars, top
 
 ROWS = "__ai_rows"
@@ -85,17 +85,15 @@ def _split(select: exp.Select) -> tuple[list[exp.Expr], list[exp.Expr]]:
     """The conjuncts that are AI predicates, from WHERE and the ON of inner joins; the others."""
     predicates: list[exp.Expr] = []
     cheap: list[exp.Expr] = []
-    where = select.args.get("where")
-    if where is not None:
-        for term in conjuncts(where.this):
-            (predicates if _is_predicate(term) else cheap).append(term)
+    for term in where_terms(select):
+        (predicates if _is_predicate(term) else cheap).append(term)
     joins = select.args.get("joins") or ()
     outer = any(join.args.get("side") for join in joins)
     for join in joins:
         on = join.args.get("on")
         if on is None or not asks(on):
             continue
-        for term in conjuncts(on):
+        for term in on_terms(join):
             if outer or not _is_predicate(term):
                 if asks(term):
                     return [], []  # a call that decides the join itself
@@ -108,7 +106,7 @@ def _keep_cheap(join: exp.Join) -> None:
     on = join.args.get("on")
     if on is None or not asks(on):
         return
-    cheap = [term.copy() for term in conjuncts(on) if not asks(term)]
+    cheap = [term.copy() for term in on_terms(join) if not asks(term)]
     join.set("on", exp.and_(*cheap) if cheap else exp.true())
 
 

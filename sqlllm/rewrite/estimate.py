@@ -40,6 +40,11 @@ class Estimate:
     sql: str | None
     note: str = ""
 
+    @property
+    def in_chunks(self) -> bool:
+        """Whether it is asked for 2,048 rows at a time."""
+        return CHUNKS in self.note
+
 
 def estimates(statement: str, columns: Columns) -> Iterator[Estimate]:
     """One for each call of a statement, blocks in the order in which they are written."""

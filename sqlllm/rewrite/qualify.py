@@ -14,6 +14,7 @@ from sqlglot import exp
 from sqlllm.rewrite import Columns
 from sqlllm.rewrite.calls import asks
 from sqlllm.rewrite.source import stars
+from sqlllm.rewrite.timing import expressions
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +127,10 @@ def _expand(select: exp.Select, tables: list[_Table]) -> bool:
 
 
 def _own_columns(select: exp.Select) -> list[exp.Column]:
-    """The columns of the block and of subqueries in its expressions, not those of its FROM."""
-    found: list[exp.Column] = []
-    for part in ("expressions", "where", "group", "having", "qualify", "order", "joins"):
-        value = select.args.get(part)
-        for node in value if isinstance(value, list) else [value]:
-            top = node.args.get("on") if isinstance(node, exp.Join) else node
-            if isinstance(top, exp.Expr):
-                own = [c for c in top.find_all(exp.Column) if not isinstance(c.this, exp.Star)]
-                found += [c for c in own if c.find_ancestor(exp.Query) is select]
-    return found
+    """The columns of the block itself, not those of its subqueries."""
+    found = [column for top, _ in expressions(select) for column in top.find_all(exp.Column)]
+    return [
+        column
+        for column in found
+        if not isinstance(column.this, exp.Star) and column.find_ancestor(exp.Query) is select
+    ]

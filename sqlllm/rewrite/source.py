@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from sqlllm.rewrite.calls import call_name
+from sqlllm.rewrite.timing import expressions
 
 ROW = "__ai_row"  # the number of a row, from 1, in the order of the block
 
@@ -101,14 +102,7 @@ def _several(select: exp.Select, tables: list[exp.Expr]) -> Source | None:
 
 def _columns(select: exp.Select) -> list[exp.Column]:
     """Columns of the block itself; those inside the subqueries of FROM have their own tables."""
-    found: list[exp.Column] = []
-    for part in ("expressions", "where", "group", "having", "qualify", "order", "joins"):
-        value = select.args.get(part)
-        for node in value if isinstance(value, list) else [value]:
-            if isinstance(node, exp.Join):
-                node = node.args.get("on")
-            if isinstance(node, exp.Expr):
-                found += node.find_all(exp.Column)
+    found = [column for top, _ in expressions(select) for column in top.find_all(exp.Column)]
     return [column for column in found if not isinstance(column.this, exp.Star)]
 
 

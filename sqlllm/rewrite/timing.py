@@ -25,7 +25,7 @@ CLAUSES = ("expressions", "distinct", "where", "joins", "group", "having", "qual
 def own_calls(select: exp.Select) -> Iterator[tuple[exp.Dot, exp.Expr, str]]:
     """The calls of the block itself, not of its subqueries: each with the expression and the
     clause that it is in."""
-    for top, part in _expressions(select):
+    for top, part in expressions(select):
         for call in calls(top):
             if call.find_ancestor(exp.Query) is select:
                 yield call, top, part
@@ -33,11 +33,12 @@ def own_calls(select: exp.Select) -> Iterator[tuple[exp.Dot, exp.Expr, str]]:
 
 def all_calls(select: exp.Select) -> Iterator[exp.Dot]:
     """The calls of the block and of the subqueries in its expressions, not of those in FROM."""
-    for top, _ in _expressions(select):
+    for top, _ in expressions(select):
         yield from calls(top)
 
 
-def _expressions(select: exp.Select) -> Iterator[tuple[exp.Expr, str]]:
+def expressions(select: exp.Select) -> Iterator[tuple[exp.Expr, str]]:
+    """The expressions of the block, each with its clause; of joins, what is ON."""
     for part in CLAUSES:
         value = select.args.get(part)
         for top in value if isinstance(value, list) else [value]:
