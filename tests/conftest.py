@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from both import TABLES, Both
 
 import sqlllm
 
@@ -43,6 +44,14 @@ def fake() -> sqlllm.FakeModel:
 def db(fake: sqlllm.FakeModel) -> Iterator[sqlllm.Connection]:
     with sqlllm.connect(models={"fake": fake}, model="fake", embed_model="fake") as con:
         yield con
+
+
+@pytest.fixture(scope="module")
+def both() -> Iterator[Both]:
+    pair = Both(TABLES)
+    yield pair
+    pair.on.close()
+    pair.off.close()
 
 
 def pytest_report_header() -> str:

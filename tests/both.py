@@ -1,0 +1,45 @@
+"""The same tables with and without rewriting, and one model that counts."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import sqlllm
+from sqlllm.rewrite import RULES
+
+TABLES = """
+CREATE TABLE t AS SELECT * FROM (VALUES
+    (1, 0, 'bad bug'), (2, 1, 'bad'), (3, 1, 'good bug'), (4, 2, NULL), (5, 2, 'good bug'),
+    (6, NULL, 'good')) v(id, k, x);
+CREATE TABLE u AS SELECT * FROM (VALUES (1, 'good'), (1, 'bad'), (2, 'x'), (7, 'q')) v(k, y);
+"""
+
+
+def answer(task: sqlllm.Task, text: str) -> Any:
+    if task.kind == "complete":
+        return text.upper()
+    if task.yes_no:
+        return ("bug" if "bug" in task.instruction else "good") in text
+    return next((label for label in task.labels if label in text), task.labels[0])
+
+
+class Both:
+    """The same tables with and without rewriting, and one model that counts."""
+
+    def __init__(self, tables: str) -> None:
+        self.fake = sqlllm.FakeModel(answer)
+        models = {"fake": self.fake}
+        self.on = sqlllm.connect(models=models, model="fake")
+        self.off = sqlllm.connect(models=models, model="fake", rewrite=["names"])
+        self.alone = {r: sqlllm.connect(models=models, model="fake", rewrite=[r]) for r in RULES}
+        for db in (self.on, self.off, *self.alone.values()):
+            db.execute(tables)
+
+    def run(self, db: sqlllm.Connection, query: str) -> tuple[list[Any], list[str], int]:
+        """Rows, column names, and how many inputs were sent."""
+        self.fake.fingerprint = uuid.uuid4().hex  # nothing is cached
+        self.fake.inputs.clear()
+        db.execute(query)
+        names = [column[0] for column in db.description]
+        return db.fetchall(), names, len(self.fake.inputs)

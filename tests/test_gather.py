@@ -1,0 +1,98 @@
+"""How many batches a statement sends, and how large they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from both import Both
+
+import sqlllm
+
+MANY = "SELECT i AS id, 'text ' || (i % 6000) AS x FROM range(20000) r(i)"
+
+
+@pytest.fixture
+def many() -> Iterator[tuple[sqlllm.Connection, sqlllm.FakeModel]]:
+    fake = sqlllm.FakeModel(lambda task, text: True if task.yes_no else text.upper())
+    with sqlllm.connect(models={"fake": fake}, model="fake", cache_bytes=0) as db:
+        db.execute(f"CREATE TABLE many AS {MANY}")
+        yield db, fake
+
+
+@pytest.mark.parametrize(
+    ("query", "batches"),
+    [
+        ("SELECT id, ai.complete(x) FROM many", [6000]),
+        ("SELECT id, ai.complete(x) FROM many WHERE ai.filter(x, 'q')", [6000, 6000]),
+        ("SELECT ai.complete(ai.complete(x)) FROM many", [6000, 6000]),
+        ("SELECT ai.complete(x) AS y, count(*) FROM many GROUP BY y ORDER BY y", [6000]),
+        ("SELECT id % 6000 AS k, ai.complete(max(x)) FROM many GROUP BY k", [6000]),
+        ("SELECT ai.complete(x) FROM many UNION ALL SELECT ai.complete(x) FROM many", [6000]),
+        ("WITH c AS (SELECT ai.complete(x) AS y FROM many) SELECT * FROM c", [6000]),
+        ("SELECT count(*) FROM many WHERE ai.filter(x, 'q') AND id < 4000", [4000]),
+        ("CREATE TEMP TABLE w AS SELECT id, ai.complete(x) AS y FROM many", [6000]),
+        ("UPDATE many SET x = ai.complete(x) WHERE id < 3000", [3000]),
+        ("DELETE FROM many WHERE ai.filter(x, 'q') AND id < 3000", [3000]),
+        ("INSERT INTO many SELECT id, ai.complete(x) FROM many", [6000]),
+        (
+            "MERGE INTO many USING (SELECT id, ai.complete(x) AS y FROM many WHERE id < 3000) AS s "
+            "ON many.id = s.id WHEN MATCHED THEN UPDATE SET x = s.y",
+            [3000],
+        ),
+        ("COPY (SELECT ai.complete(x) FROM many) TO '/dev/null' (FORMAT csv)", [6000]),
+        ("SELECT id, ai.complete(x) FROM many ORDER BY id LIMIT 5000", [5000]),
+        ("SELECT ai.complete($1 || x) FROM many WHERE id < $2", [3000]),
+    ],
+)
+def test_each_call_sends_its_distinct_inputs_in_one_batch(
+    many: tuple[sqlllm.Connection, sqlllm.FakeModel], query: str, batches: list[int]
+) -> None:
+    db, fake = many
+    rows = db.execute(query, ["a", 3000] if "$1" in query else None).fetchall()
+    assert fake.batches == batches
+    assert db.execute("SELECT sum(sent) FROM ai.usage").fetchone() == (sum(batches),)
+    assert len(rows) > 0
+
+
+def test_a_result_that_is_fetched_in_part_asks_little_ahead(
+    many: tuple[sqlllm.Connection, sqlllm.FakeModel],
+) -> None:
+    db, fake = many
+    for query in (
+        "SELECT id, ai.complete(x) FROM many",
+        "WITH c AS (SELECT id, ai.complete(x) AS y FROM many) SELECT * FROM c",
+        "SELECT id, ai.complete(x) FROM many WHERE ai.filter(x, 'q')",
+    ):
+        relation = db.sql(query)
+        fake.inputs.clear()
+        assert len(relation.limit(5).fetchall()) == 5
+        assert len(fake.inputs) <= 4 * 2048  # two threads, a chunk each, of two calls at most
+    relation = db.sql("SELECT id, ai.complete(x) FROM many")
+    fake.inputs.clear()
+    assert len(relation.fetchall()) == 20000
+    assert len(fake.inputs) == len(set(fake.inputs)) == 6000
+    fake.batches.clear()
+    db.sql("UPDATE many SET x = ai.complete(x)")
+    assert fake.batches == [6000]
+
+
+def test_a_failed_input_of_a_batch_is_asked_once(both: Both) -> None:
+    def fn(task: sqlllm.Task, text: str) -> str:
+        if text == "text 7":
+            raise sqlllm.ModelError("no answer")
+        return text
+
+    fake = sqlllm.FakeModel(fn)
+    with sqlllm.connect(models={"fake": fake}, model="fake", on_error="null") as db:
+        db.execute(f"CREATE TABLE many AS {MANY}")
+        query = "SELECT count(*) - count(ai.complete(x)) FROM many"
+        assert db.execute(query).fetchone() == (4,)
+        assert fake.batches == [6000]
+        assert db.execute("SELECT input, message FROM ai.errors").fetchall() == [
+            ("'text 7'", "no answer")
+        ]
+        assert db.execute(query).fetchone() == (4,)
+        assert fake.batches == [6000, 1]  # failures are not cached
+        with pytest.raises(sqlllm.ModelError, match="no answer"):
+            db.execute("SELECT ai.complete(x, on_error := 'fail') FROM many")
