@@ -11,8 +11,8 @@ from importlib.resources import files
 INTERNAL = ("_answer", "_estimate", "_filter_options", "_pair", "_relation", "_candidates")
 VIEWS = ("models", "functions", "usage", "errors")
 ORDER = (
-    "complete", "classify", "classify_scores", "filter", "match", "score", "embed", "similarity",
-    "count_tokens",
+    "complete", "extract", "classify", "classify_scores", "filter", "match", "score", "embed",
+    "similarity", "count_tokens",
 )  # fmt: skip
 
 

@@ -96,13 +96,13 @@ def _counted(con: Any, estimate: Estimate, parameters: object) -> list[CallPlan]
         return [CallPlan(estimate.call, note=f"not counted: {reason}")]
     calls = []
     for cost in json.loads(costs):
-        lane, rows = cost.pop("lane"), cost["rows"]
+        notes = [note for note in (estimate.note, cost.pop("note")) if note]
+        rows = cost["rows"]
         batches = (
             -(-rows // 2048) if estimate.in_chunks else min(1, cost["distinct"] - cost["cached"])
         )
-        calls.append(
-            CallPlan(estimate.call, **cost, batches=batches, note=estimate.note, lane=lane)
-        )
+        note = "; ".join(notes)
+        calls.append(CallPlan(estimate.call, **cost, batches=batches, note=note))
     return calls or [CallPlan(estimate.call, rows=0, note=estimate.note)]
 
 

@@ -197,6 +197,7 @@ class Call:
         return Task(
             **parts,
             temperature=float(self._typed("temperature", (int, float), "a number") or 0),
+            top_p=float(1 if (p := self._typed("top_p", (int, float), "a number")) is None else p),
             max_tokens=self._typed("max_tokens", (int,), "a whole number"),
             seed=self._typed("seed", (int,), "a whole number") or 0,
             truncate=bool(self._typed("truncate", (bool,), "true or false")),

@@ -31,7 +31,9 @@ class Task:
         schema: JSON Schema of `extract`, as JSON text.
         system: System message of `complete`.
         stop: Strings that end a completion; not part of the answer.
+        pattern: Regular expression that a completion as a whole matches.
         temperature: 0 is greedy. Used by `complete` and `extract`.
+        top_p: Tokens beyond this much probability are never drawn; 1 draws from all.
         max_tokens: Most tokens of an answer; None is the model's own default.
         seed: With the input, decides the random draws when `temperature` is above 0.
         truncate: Cut texts that are longer than the model's window instead of failing.
@@ -45,7 +47,9 @@ class Task:
     schema: str = ""
     system: str = ""
     stop: tuple[str, ...] = ()
+    pattern: str = ""
     temperature: float = 0.0
+    top_p: float = 1.0
     max_tokens: int | None = None
     seed: int = 0
     truncate: bool = False
@@ -68,6 +72,9 @@ class Task:
         if self.temperature < 0:
             msg = f"temperature must be 0 or more, not {self.temperature!r}"
             raise CallError(msg)
+        if not 0 < self.top_p <= 1:
+            msg = f"top_p must be above 0 and at most 1, not {self.top_p!r}"
+            raise CallError(msg)
         if self.max_tokens is not None and self.max_tokens < 1:
             msg = f"max_tokens must be 1 or more, not {self.max_tokens!r}"
             raise CallError(msg)
@@ -88,7 +95,7 @@ class Task:
         if self.kind in ("choose", "embed"):
             parts |= {"temperature": 0, "max_tokens": None}
         if not parts["temperature"]:
-            parts |= {"temperature": 0, "seed": 0}
+            parts |= {"temperature": 0, "seed": 0, "top_p": 1}
         text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
         return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
@@ -161,6 +168,13 @@ def _check_schema(schema: object) -> None:
     if not isinstance(parsed, dict):
         msg = f"the schema must be a JSON object, not {schema!r}"
         raise CallError(msg, hint=hint)
+    if not KEYWORDS & parsed.keys():
+        msg = f"the schema allows anything: it has none of {_list(tuple(sorted(KEYWORDS)))}"
+        raise CallError(msg, hint=hint)
+
+
+KEYWORDS = {"type", "properties", "enum", "const", "items", "anyOf", "oneOf", "allOf", "$ref"}
+"""Of JSON Schema, those that say what a value is. An object without any is no schema."""
 
 
 def _check_labels(labels: tuple[str, ...]) -> None:

@@ -11,12 +11,14 @@ from sqlllm.udfs.complete import complete
 from sqlllm.udfs.count_tokens import count_tokens
 from sqlllm.udfs.embed import embed
 from sqlllm.udfs.estimate import estimate
+from sqlllm.udfs.extract import extract
 from sqlllm.udfs.filter import filter
 from sqlllm.udfs.first import first
 from sqlllm.udfs.score import score
 
 FUNCTIONS: tuple[Function | SetFunction, ...] = (
     complete,
+    extract,
     classify,
     classify_scores,
     filter,
@@ -28,4 +30,4 @@ FUNCTIONS: tuple[Function | SetFunction, ...] = (
     estimate,
     candidates,
 )
-"""Every UDF; the macros in sql/ give them public names. the last four are the rewriter's."""
+"""Every UDF; the macros in sql/ give them public names. The last four are the rewriter's."""

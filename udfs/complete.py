@@ -10,6 +10,11 @@ from sqlllm.function import Call, function, scatter
 @function(returns="VARCHAR")
 def complete(call: Call, text: pa.Array) -> pa.Array:
     """Text that answers each prompt."""
-    task = call.task(kind="complete", system=call.text("system"), stop=call.texts("stop"))
+    task = call.task(
+        kind="complete",
+        system=call.text("system"),
+        stop=call.texts("stop"),
+        pattern=call.text("pattern"),
+    )
     answers = call.run(task, text)
     return scatter(answers, answers.dictionary)

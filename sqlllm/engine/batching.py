@@ -1,12 +1,20 @@
-"""Which rows go to the model together."""
+"""Which rows go to the model together, and reading the next ones meanwhile."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+WINDOW_ROWS, WINDOW_CHARACTERS = 4096, 1 << 21  # texts that are token ids at the same time, twice
 
 
 def by_tokens(lengths: Mapping[int, int], budget: int) -> Iterator[list[int]]:
-    """Rows of similar length, in batches whose padded size stays within `budget` tokens.
+    """Rows of similar length, the longest first, in batches within `budget` padded tokens.
 
     Args:
         lengths: Row -> tokens.
@@ -14,13 +22,49 @@ def by_tokens(lengths: Mapping[int, int], budget: int) -> Iterator[list[int]]:
 
     Example:
         >>> list(by_tokens({0: 5, 1: 1, 2: 4, 3: 20}, budget=10))
-        [[1, 2], [0], [3]]
+        [[3], [0, 2], [1]]
     """
     batch: list[int] = []
-    for row in sorted(lengths, key=lambda row: (lengths[row], row)):
-        if batch and lengths[row] * (len(batch) + 1) > budget:
+    widest = 0
+    for row in sorted(lengths, key=lambda row: (-lengths[row], row)):
+        widest = widest if batch else lengths[row]
+        if batch and widest * (len(batch) + 1) > budget:
             yield batch
-            batch = []
+            batch, widest = [], lengths[row]
         batch.append(row)
     if batch:
         yield batch
+
+
+def windows(texts: Sequence[str]) -> Iterator[list[int]]:
+    """Positions of texts of similar length, the longest first, in parts of bounded size.
+
+    Characters stand for tokens here, so that no more than a part's tokens exist at a time.
+    """
+    part: list[int] = []
+    size = 0
+    for row in sorted(range(len(texts)), key=lambda row: (-len(texts[row]), row)):
+        size += len(texts[row])
+        if part and (len(part) == WINDOW_ROWS or size > WINDOW_CHARACTERS):
+            yield part
+            part, size = [], len(texts[row])
+        part.append(row)
+    if part:
+        yield part
+
+
+def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """`map`, with the next result computed by another thread while one is used.
+
+    Example:
+        >>> list(ahead(len, ["a", "bcd"]))
+        [1, 3]
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="sqlllm-tokens") as thread:
+        coming: deque[Future[Result]] = deque()
+        for item in items:
+            coming.append(thread.submit(function, item))
+            if len(coming) > 1:
+                yield coming.popleft().result()
+        if coming:
+            yield coming.popleft().result()

@@ -1,95 +1,175 @@
-"""Text after a prompt: greedy, or sampled with random numbers of the row's own."""
+"""Text after a prompt: rows leave the batch when they finish, waiting rows take their place."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from sqlllm.engine.prefix import Prefixes
+from sqlllm.engine.attention import Slots
+from sqlllm.engine.lookup import Lookup
+from sqlllm.engine.memory import is_out_of_memory, no_room
+
+if TYPE_CHECKING:
+    from sqlllm.engine.engine import Engine
+    from sqlllm.engine.picking import Picker
+
+
+@dataclass(slots=True)
+class Row:
+    """One text being written.
+
+    Attributes:
+        at: Its position among the inputs.
+        tokens: What was read after the head, and then what was written.
+        prompt: How many of them were read.
+        most: How many there may be in all.
+        rule: The grammar's state, or None.
+        draws: A `torch.Generator` where tokens are sampled.
+        kept: How many have their keys in the slot.
+        done: Whether nothing more is to be written.
+        lookup: Guesses what comes next.
+    """
+
+    at: int
+    tokens: list[int]
+    prompt: int
+    most: int
+    rule: Any = None
+    draws: Any = None
+    kept: int = 0
+    done: bool = False
+    lookup: Lookup | None = None
+
+    @property
+    def written(self) -> list[int]:
+        """The tokens of the answer."""
+        return self.tokens[self.prompt :]
 
 
 def decode(
-    model: Any,
-    prefixes: Prefixes,
-    head: tuple[int, ...],
-    bodies: Sequence[Sequence[int]],
-    *,
-    max_tokens: int,
-    ends: frozenset[int],
-    stopped: Callable[[list[int]], bool],
-    temperature: float,
-    draws: Sequence[Any],
-) -> list[list[int]]:
-    """Tokens written after each row, without the end token.
+    engine: Engine, head: tuple[int, ...], rows: Iterable[Row], picker: Picker
+) -> Iterator[list[Row]]:
+    """Write rows to their end; after every forward pass those that finished, often none.
 
     Args:
-        model: A causal language model.
-        prefixes: Keys and values of heads.
+        engine: The model.
         head: Tokens that all rows begin with.
-        bodies: The rest of each row.
-        max_tokens: Most tokens written per row.
-        ends: Tokens that end an answer.
-        stopped: Whether an answer so far holds a stop string.
-        temperature: 0 is greedy.
-        draws: A `torch.Generator` per row.
+        rows: What to write, with `tokens` to begin with.
+        picker: Chooses tokens and knows when a row is done.
     """
-    import torch
-
-    rows, width, before = len(bodies), max(map(len, bodies)), len(head)
-    ids = torch.zeros(rows, width, dtype=torch.long)
-    mask = torch.zeros(rows, before + width, dtype=torch.long)
-    mask[:, :before] = 1
-    for row, body in enumerate(bodies):
-        ids[row, width - len(body) :] = torch.tensor(body)
-        mask[row, before + width - len(body) :] = 1
-    ids, mask = ids.to(model.device), mask.to(model.device)
-    places = (mask.cumsum(-1) - 1).clamp(min=0)[:, before:]
-    past = prefixes.expanded(head, rows)
-    written: list[list[int]] = [[] for _ in bodies]
-    active = list(range(rows))
-    for _ in range(max_tokens):
-        out = model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=places,
-            past_key_values=past,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        past = out.past_key_values
-        chosen = _pick(out.logits[:, -1].float(), temperature, [draws[row] for row in active])
-        keep = []
-        for i, (row, token) in enumerate(zip(active, chosen.tolist(), strict=True)):
-            if token not in ends:
-                written[row].append(token)
-                if not stopped(written[row]):
-                    keep.append(i)
-        if not keep:
-            break
-        if len(keep) < len(active):  # finished rows leave the batch
-            index = torch.tensor(keep, device=ids.device)
-            past.batch_select_indices(index)
-            chosen, mask, places = chosen[index], mask[index], places[index]
-            active = [active[i] for i in keep]
-        ids, places = chosen[:, None], places[:, -1:] + 1
-        mask = torch.cat([mask, mask.new_ones(len(active), 1)], dim=1)
-    return written
+    for group in _alike(rows):
+        yield from _Writer(engine, head, group, picker).run()
 
 
-def generator(seed: int, text: str) -> Any:
-    """Random numbers decided by the seed and the row alone, whatever the batch."""
-    import torch
+def _alike(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Rows that need slots of similar size, the longest first: a slot has room for the longest."""
+    group: list[Row] = []
+    for row in sorted(rows, key=lambda row: (-row.most, row.at)):
+        if group and 2 * row.most < group[0].most:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
 
-    digest = hashlib.blake2b(f"{seed}\0{text}".encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
+class _Writer:
+    """The rows of one group: those in slots, and those that wait."""
 
-def _pick(logits: Any, temperature: float, draws: Sequence[Any]) -> Any:
-    import torch
+    def __init__(
+        self, engine: Engine, head: tuple[int, ...], rows: Sequence[Row], picker: Picker
+    ) -> None:
+        self.engine = engine
+        self.head = head
+        self.picker = picker
+        self.waiting = deque(rows)
+        self.capacity = max(row.most for row in rows)
+        self.active: list[Row] = []  # the row in slot 0, 1, ...
+        self.slots = self._room()
 
-    if not temperature:
-        return logits.argmax(-1)
-    odds = (logits / temperature).softmax(-1).cpu()
-    tokens = [torch.multinomial(o, 1, generator=g) for o, g in zip(odds, draws, strict=True)]
-    return torch.cat(tokens).to(logits.device)
+    def run(self) -> Iterator[list[Row]]:
+        """Until none is left."""
+        while self.active or self.waiting:
+            fresh = self._admitted()
+            first = len(self.active) if fresh else 0
+            try:
+                self._advance(fresh or self.active, first, draft=not fresh)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._shrink(fresh, error)
+                continue
+            self.active += fresh
+            yield self._finished()
+
+    def _room(self) -> Slots:
+        rows = min(self.engine.rows_for(self.capacity), len(self.active) + len(self.waiting))
+        return Slots(rows, self.capacity)
+
+    def _admitted(self) -> list[Row]:
+        """Waiting rows for the free slots, as many as one pass reads; none while few are free."""
+        free = self.slots.rows - len(self.active)
+        if self.active and free < min(len(self.waiting), -(-self.slots.rows // 8)):
+            return []
+        fresh: list[Row] = []
+        tokens = 0
+        while self.waiting and len(fresh) < free:
+            tokens += len(self.waiting[0].tokens)
+            if fresh and tokens > self.engine.budget.tokens:
+                break
+            fresh.append(self.waiting.popleft())
+        return fresh
+
+    def _advance(self, rows: list[Row], first: int, *, draft: bool) -> None:
+        """One forward pass: read what is not yet read, and write what follows."""
+        drafts = self._drafts(rows) if draft else [[] for _ in rows]
+        new = [row.tokens[row.kept :] + guess for row, guess in zip(rows, drafts, strict=True)]
+        hidden = self.engine.read(self.slots, first, new, [row.kept for row in rows], self.head)
+        wanted: list[int] = []
+        starts, end = [], 0
+        for tokens, guess in zip(new, drafts, strict=True):
+            end += len(tokens)
+            starts.append(len(wanted))
+            wanted += range(end - len(guess) - 1, end)
+        self.picker.write(rows, drafts, self.engine.logits(hidden[wanted]), starts)
+
+    def _drafts(self, rows: list[Row]) -> list[list[int]]:
+        """Guesses of what follows, while a pass would be waiting for memory anyway."""
+        spare = self.engine.ridge // len(rows) - 1
+        drafts: list[list[int]] = []
+        for row in rows:
+            room = min(spare, row.most - len(row.tokens) - 1)
+            if room > 0 and row.lookup is None:
+                row.lookup = Lookup()
+            drafts.append(row.lookup.guess(row.tokens, room) if room > 0 and row.lookup else [])
+        return drafts
+
+    def _finished(self) -> list[Row]:
+        """Rows that are done leave; the last ones move into their slots."""
+        done = [row for row in self.active if row.done]
+        if done:
+            left = len(self.active) - len(done)
+            holes = [i for i, row in enumerate(self.active[:left]) if row.done]
+            moved = [i for i in range(left, len(self.active)) if not self.active[i].done]
+            if holes:
+                self.slots.move(moved, holes)
+            for hole, source in zip(holes, moved, strict=True):
+                self.active[hole] = self.active[source]
+            del self.active[left:]
+        return done
+
+    def _shrink(self, fresh: list[Row], error: Exception) -> None:
+        """After memory ran out: read everything again, in fewer slots."""
+        rows = [*self.active, *fresh]
+        if self.slots.rows == 1:
+            raise no_room(len(rows[0].tokens), error) from error
+        read = sum(len(row.tokens) - row.kept for row in fresh)
+        self.engine.budget.halve(tokens=read if len(fresh) > 1 else None, rows=self.slots.rows)
+        for row in rows:
+            row.kept = 0
+        self.waiting.extendleft(reversed(rows))
+        self.active = []
+        self.slots = Slots(1, 1)  # free the old before the new are made
+        self.slots = self._room()

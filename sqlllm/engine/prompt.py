@@ -7,6 +7,7 @@ tokenised with special tokens disabled: `<|im_end|>` in a row is a few harmless 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,22 @@ def encode(tokenizer: Any, text: str, *, special: bool = False) -> list[int]:
     return ids
 
 
+def encode_all(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of many texts, on all cores."""
+    if not texts:
+        return []
+    with _ENCODING:
+        found = tokenizer(
+            list(texts),
+            add_special_tokens=False,
+            split_special_tokens=True,
+            return_attention_mask=False,
+            verbose=False,
+        )
+    ids: list[list[int]] = found["input_ids"]
+    return ids
+
+
 def completion_prompt(tokenizer: Any, system: str) -> Prompt:
     """A conversation of one turn: the row is the user's message."""
     turns = [{"role": "user", "content": TEXT}]
@@ -61,6 +78,16 @@ def choice_prompt(tokenizer: Any, task: Task) -> Prompt:
     before, _, after = _turn(tokenizer).partition(TEXT)
     head = encode(tokenizer, before, special=True) + encode(tokenizer, question(task))
     tail = encode(tokenizer, after, special=True) + encode(tokenizer, "Answer:")
+    return Prompt(tuple(head), tuple(tail))
+
+
+def extraction_prompt(tokenizer: Any, task: Task) -> Prompt:
+    """Schema, then the row, then `JSON:`."""
+    before, _, after = _turn(tokenizer).partition(TEXT)
+    wanted = task.instruction or "What does the text say? Write null for what it doesn't say."
+    asked = f"{wanted}\nAnswer with JSON of this JSON Schema:\n{task.schema}\n\nText: "
+    head = encode(tokenizer, before, special=True) + encode(tokenizer, asked)
+    tail = encode(tokenizer, after, special=True) + encode(tokenizer, "JSON:\n")
     return Prompt(tuple(head), tuple(tail))
 
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlllm.engine.prefix import Prefixes
+import numpy as np
+
+from sqlllm.engine.attention import Slots
+
+if TYPE_CHECKING:
+    from sqlllm.engine.engine import Engine
 
 ROOT = -1  # the last token of the prompt, which predicts the first token of every label
 
@@ -54,108 +59,66 @@ class LabelTrie:
             node = self.parents[node]
         return found
 
-    def depth(self, node: int) -> int:
-        """1 for a child of the root."""
-        return len(self.ancestors(node))
+    def parts(self, most: int) -> list[list[int]]:
+        """Nodes in groups of whole branches, each of about `most` nodes, so that none is large."""
+        branch: list[int] = []
+        groups: dict[int, list[int]] = {}
+        for node, parent in enumerate(self.parents):
+            branch.append(node if parent == ROOT else branch[parent])
+            groups.setdefault(branch[node], []).append(node)
+        parts: list[list[int]] = []
+        for nodes in groups.values():
+            if not parts or len(parts[-1]) + len(nodes) > most:
+                parts.append([])
+            parts[-1] += nodes
+        return parts
+
+    def above(self, nodes: Sequence[int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Whether node j of `nodes` is node i or above it, [i, j]."""
+        place = {node: i for i, node in enumerate(nodes)}
+        table = np.zeros((len(nodes), len(nodes)), bool)
+        for node in nodes:
+            table[place[node], [place[a] for a in self.ancestors(node)]] = True
+        return table
 
 
 def score(
-    model: Any,
-    prefixes: Prefixes,
-    head: tuple[int, ...],
-    bodies: Sequence[Sequence[int]],
-    trie: LabelTrie,
+    engine: Engine, head: tuple[int, ...], bodies: Sequence[Sequence[int]], trie: LabelTrie
 ) -> Any:
     """Mean log-probability of each label's tokens, shape (rows, labels), float32.
 
-    For labels of one token the softmax's denominator is left out: it is the same for all labels
-    of a row. The tree's tokens stand behind each row's own and see the prefix, the row and their
-    own ancestors (tree attention: Miao et al., SpecInfer, arXiv 2305.09781).
+    The rows are read once; the tree's tokens are then read behind each. For labels of one token
+    the softmax's denominator is left out: it is the same for all labels of a row.
 
     Args:
-        model: A causal language model whose layers all attend to everything before.
-        prefixes: Keys and values of heads.
+        engine: The model.
         head: Tokens that all rows begin with.
         bodies: The rest of each row.
         trie: The labels.
     """
     import torch
 
-    rows, width, nodes = len(bodies), max(map(len, bodies)), len(trie.tokens)
-    before = len(head)
-    ids = torch.zeros(rows, width + nodes, dtype=torch.long)
-    places = torch.zeros_like(ids)
-    seen = torch.zeros(rows, width + nodes, before + width + nodes, dtype=torch.bool)
-    seen[:, :, :before] = True
-    seen[:, :width, before : before + width] = torch.ones(width, width, dtype=torch.bool).tril()
-    depths = torch.tensor([trie.depth(node) for node in range(nodes)], dtype=torch.long)
-    for node in range(nodes):
-        above = [before + width + a for a in trie.ancestors(node)]
-        seen[:, width + node, above] = True
-    for row, body in enumerate(bodies):
-        ids[row, : len(body)] = torch.tensor(body)
-        places[row, :width] = torch.arange(before, before + width)
-        places[row, width:] = before + len(body) - 1 + depths
-        seen[row, width:, before : before + len(body)] = True
-    ids[:, width:] = torch.tensor(trie.tokens, dtype=torch.long)
-    mask = torch.zeros(seen.shape, dtype=model.dtype).masked_fill(
-        ~seen, torch.finfo(model.dtype).min
-    )
-    hidden = model.model(
-        input_ids=ids.to(model.device),
-        attention_mask=mask[:, None].to(model.device),
-        position_ids=places.to(model.device),
-        past_key_values=prefixes.expanded(head, rows),
-        use_cache=bool(head),
-    )[0]
-    last = torch.tensor([len(body) - 1 for body in bodies], device=hidden.device)
-    root = hidden[torch.arange(rows, device=hidden.device), last]
-    return _label_scores(model, torch.cat([root[:, None], hidden[:, width:]], dim=1), trie)
+    parts = trie.parts(max(engine.budget.tokens // len(bodies), 1))
+    lengths = [len(body) for body in bodies]
+    slots = Slots(len(bodies), max(lengths) + max(map(len, parts), default=0))
+    hidden = engine.read(slots, 0, bodies, [0] * len(bodies), head)
+    root = hidden[torch.tensor(lengths).cumsum(0) - 1]
+    if not parts:
+        return engine.label_logits(root, [path[0][1] for path in trie.paths])
+    totals = torch.zeros(len(bodies), len(trie.paths), device=root.device)
+    _add(engine, totals, root, ROOT, trie)
+    for part in parts:
+        states = engine.read_tree(
+            slots, [trie.tokens[node] for node in part], trie.above(part), lengths, head
+        )
+        for i, node in enumerate(part):
+            _add(engine, totals, states[:, i], node, trie)
+    return totals / torch.tensor([len(path) for path in trie.paths], device=totals.device)
 
 
-def _label_scores(model: Any, hidden: Any, trie: LabelTrie) -> Any:
-    """From hidden states (rows, 1 + nodes, size), the root's first."""
-    import torch
-
-    weight = model.lm_head.weight
-    if not trie.tokens:
-        # In float32: bfloat16 logits are multiples of 1/8 and tie.
-        tokens = [path[0][1] for path in trie.paths]
-        return hidden[:, 0].float() @ weight[tokens].float().T
-    norms = torch.stack([_logsumexp(model, hidden[:, i]) for i in range(hidden.shape[1])], dim=1)
-    scores = []
-    for path in trie.paths:
-        at = [node + 1 for node, _ in path]
-        tokens = [token for _, token in path]
-        logits = (hidden[:, at].float() * weight[tokens].float()).sum(-1)
-        scores.append((logits - norms[:, at]).mean(-1))
-    return torch.stack(scores, dim=1)
-
-
-def _logsumexp(model: Any, hidden: Any) -> Any:
-    return model.lm_head(hidden).float().logsumexp(-1)
-
-
-def score_apart(model: Any, bodies: Sequence[Sequence[int]], trie: LabelTrie) -> Any:
-    """As `score`, each label in a row of its own: for layers that attend to a window only.
-
-    Args:
-        model: Any causal language model.
-        bodies: The whole prompts.
-        trie: The labels.
-    """
-    import torch
-
-    pairs = [(body, [token for _, token in path]) for body in bodies for path in trie.paths]
-    width = max(len(body) + len(label) for body, label in pairs)
-    ids = torch.zeros(len(pairs), width, dtype=torch.long)
-    for i, (body, label) in enumerate(pairs):
-        ids[i, : len(body) + len(label)] = torch.tensor([*body, *label])
-    # Padding is on the right, where causal attention never looks, so no mask is needed.
-    hidden = model.model(input_ids=ids.to(model.device), use_cache=False)[0]
-    scores = []
-    for i, (body, label) in enumerate(pairs):
-        at = hidden[i, len(body) - 1 : len(body) + len(label) - 1]
-        logits = (at.float() * model.lm_head.weight[label].float()).sum(-1)
-        scores.append((logits - _logsumexp(model, at)).mean())
-    return torch.stack(scores).view(len(bodies), len(trie.paths))
+def _add(engine: Engine, totals: Any, hidden: Any, node: int, trie: LabelTrie) -> None:
+    """Add the log-probabilities of the tokens that `node` predicts to their labels' totals."""
+    found = [(i, t) for i, path in enumerate(trie.paths) for at, t in path if at == node]
+    logits = engine.label_logits(hidden, [token for _, token in found])
+    norm = engine.logits(hidden).float().logsumexp(-1, keepdim=True)
+    totals[:, [i for i, _ in found]] += logits - norm

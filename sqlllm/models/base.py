@@ -47,10 +47,12 @@ class Model:
         fingerprint: Changes whenever the same question may get another answer (weights,
             precision, revision). It is part of every cache key.
         about: One line for `FROM ai.models`.
+        note: What `explain` says of how it runs, or empty.
     """
 
     name: str = ""
     fingerprint: str = ""
+    note: str = ""
     about: ClassVar[str] = ""
 
     def complete(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:

@@ -1,24 +1,38 @@
-"""Causal language models on transformers: complete, and choose by scoring the labels."""
+"""Causal language models on transformers: complete, extract, and choose by scoring the labels."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sqlllm.engine.batching import by_tokens
+from sqlllm.engine.batching import ahead, windows
 from sqlllm.engine.device import device, precision, weights_digest
-from sqlllm.engine.prompt import Prompt, answers, choice_prompt, completion_prompt, encode
-from sqlllm.errors import InputTooLong, ModelMissing, SqlllmError, excerpt
+from sqlllm.engine.memory import check_weights, halving
+from sqlllm.engine.prompt import (
+    Prompt,
+    answers,
+    choice_prompt,
+    completion_prompt,
+    encode,
+    encode_all,
+    extraction_prompt,
+)
+from sqlllm.errors import BadAnswer, InputTooLong, ModelMissing, SqlllmError, excerpt
 from sqlllm.models.base import Batch, Model
 
 if TYPE_CHECKING:
+    from sqlllm.engine.decoding import Row
+    from sqlllm.engine.grammar import Grammar
+    from sqlllm.engine.picking import Picker
     from sqlllm.engine.scoring import LabelTrie
     from sqlllm.task import Task
 
-MAX_TOKENS = 256  # of a completion, unless the call says otherwise
+MAX_TOKENS = 256  # of an answer, unless the call says otherwise
 CONTENT_FREE = "N/A"  # the text whose answer shows which labels the model prefers anyway
+
+Read = tuple[dict[int, list[int]], dict[int, SqlllmError]]
+"""Each row's own tokens, and the rows that are too long."""
 
 
 class CausalModel(Model):
@@ -31,156 +45,238 @@ class CausalModel(Model):
 
     Args:
         folder: A folder that transformers can load.
-        dtype: `float32` or `bfloat16`; None: bfloat16 where the hardware multiplies it natively.
+        dtype: `float32`, `bfloat16` or `float16`; None: bfloat16 where the hardware multiplies it
+            natively.
         place: What the user called the folder, for the message if it is not there.
     """
 
-    about: ClassVar[str] = "language model on torch: text; labels and yes/no by scoring"
+    about: ClassVar[str] = "language model on torch: text, JSON; labels and yes/no by scoring"
 
     def __init__(
         self, folder: str | Path, *, dtype: str | None = None, place: str | None = None
     ) -> None:
         path = Path(folder)
+        place = place or str(folder)
         if not (path / "config.json").is_file():
-            place = place or str(folder)
             msg = f"model 'hf:{place}' is not on this machine"
             raise ModelMissing(msg, hint=f"run `sqlllm pull hf:{place}`, or name a local folder")
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        from sqlllm.engine.prefix import Prefixes, shareable
-
         where = device()
         dtype = dtype or precision(where)
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(path, local_files_only=True)
-        self._model: Any = AutoModelForCausalLM.from_pretrained(
+        check_weights(path, dtype, where, place)
+        model = AutoModelForCausalLM.from_pretrained(
             path,
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
             dtype=getattr(torch, dtype),
         )
-        self._model.to(where).eval()
-        self._lock = threading.Lock()  # one batch at a time: torch uses all cores for each
-        self._prefixes = Prefixes(self._model)
-        self._shareable = shareable(self._model.config)
-        self._ends = _ids(self._model.generation_config.eos_token_id)
-        self._budget = 65536 if where == "cuda" else 4096  # padded tokens per batch
-        self.window: int = self._model.config.max_position_embeddings
-        self.fingerprint = f"causal:{weights_digest(path)}:{dtype}"
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        self._set(model.to(where), tokenizer, f"causal:{weights_digest(path)}:{dtype}")
+
+    @classmethod
+    def of(cls, model: Any, tokenizer: Any, fingerprint: str) -> CausalModel:
+        """A model that is already in memory.
+
+        Args:
+            model: A causal language model of transformers, on its device. Its attention is
+                replaced in place.
+            tokenizer: Its fast tokenizer.
+            fingerprint: Changes whenever the weights do.
+        """
+        made = cls.__new__(cls)
+        made._set(model, tokenizer, fingerprint)
+        return made
+
+    def _set(self, model: Any, tokenizer: Any, fingerprint: str) -> None:
+        from sqlllm.engine.engine import Engine, Unsuitable
+        from sqlllm.engine.plain import Plain
+
+        self._model = model.eval()
+        self._tokenizer = tokenizer
+        self.fingerprint = fingerprint
+        self.window: int = getattr(model.config, "max_position_embeddings", None) or 1 << 20
+        self._ends = _ids(model.generation_config.eos_token_id) or _ids(tokenizer.eos_token_id)
+        self._grammars: Any = None
+        self._engine: Engine | Plain
+        try:
+            self._engine = Engine(self._model)
+        except Unsuitable as reason:
+            self._engine = Plain(self._model)
+            self.note = f"runs by transformers' generate, without a shared prefix: it {reason}"
 
     def complete(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
         """Greedy text, or sampled with a seed per row when `task.temperature` is above 0."""
-        from sqlllm.engine.decoding import decode, generator
-
-        room = task.max_tokens or MAX_TOKENS
         prompt = completion_prompt(self._tokenizer, task.system)
-        bodies, errors = self._bodies(task, inputs, prompt, room)
-        if errors:
-            yield Batch([], [], errors)
-        head, bodies = self._shared(prompt, bodies)
-        for rows in by_tokens({row: len(b) + room for row, b in bodies.items()}, self._budget):
-            with self._lock, _inference():
-                written = decode(
-                    self._model,
-                    self._prefixes,
-                    head,
-                    [bodies[row] for row in rows],
-                    max_tokens=room,
-                    ends=self._ends,
-                    stopped=lambda tokens: self._stopped(task, tokens),
-                    temperature=task.temperature,
-                    draws=[generator(task.seed, inputs[row]) for row in rows],
-                )
-            yield Batch(
-                rows,
-                [_cut(self._text(tokens), task) for tokens in written],
-                prompt_tokens=sum(len(head) + len(bodies[row]) for row in rows),
-                completion_tokens=sum(len(tokens) for tokens in written),
-            )
+        grammar = self._grammar().regex(task.pattern) if task.pattern else None
+        return self._written(task, inputs, prompt, grammar)
+
+    def extract(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
+        """JSON that is valid against the schema; an answer that is cut off is an error."""
+        prompt = extraction_prompt(self._tokenizer, task)
+        return self._written(task, inputs, prompt, self._grammar().json(task.schema))
 
     def choose(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
         """Softmax over the labels' calibrated scores."""
+        import numpy as np
+
         from sqlllm.engine.scoring import LabelTrie
 
         labels = [encode(self._tokenizer, answer) for answer in answers(task)]
         trie = LabelTrie.build(labels)
         prompt = choice_prompt(self._tokenizer, task)
-        bodies, errors = self._bodies(task, inputs, prompt, max(map(len, labels)))
-        if errors:
-            import numpy as np
+        budget = self._engine.budget
+        neutral = [*encode(self._tokenizer, CONTENT_FREE), *prompt.tail]
+        bias = None
+        for bodies, errors in self._read(task, inputs, prompt, max(map(len, labels))):
+            if errors:
+                yield Batch([], np.zeros((0, len(labels)), np.float32), errors)
+            if bodies and bias is None:
+                one = {0: len(neutral)}
+                _, bias = next(
+                    halving(one, budget, lambda _: self._score(prompt.head, [neutral], trie))
+                )
+            lengths = {row: len(body) for row, body in bodies.items()}
 
-            yield Batch([], np.zeros((0, len(labels)), np.float32), errors)
-        head, bodies = self._shared(prompt, bodies)
-        if not bodies:
-            return
-        _, neutral = self._shared(prompt, {0: self._body(prompt, CONTENT_FREE)})
-        bias = self._score(head, [neutral[0]], trie)
-        sizes = {row: len(body) + len(trie.tokens) for row, body in bodies.items()}
-        for rows in by_tokens(sizes, self._budget):
-            scores = self._score(head, [bodies[row] for row in rows], trie) - bias
-            yield Batch(
-                rows,
-                scores.softmax(-1).cpu().numpy(),
-                prompt_tokens=sum(len(head) + len(bodies[row]) for row in rows),
-            )
+            def score(rows: list[int], bodies: dict[int, list[int]] = bodies) -> Any:
+                return self._score(prompt.head, [bodies[row] for row in rows], trie)
+
+            for rows, scores in halving(lengths, budget, score):
+                yield Batch(
+                    rows,
+                    (scores - bias).softmax(-1).cpu().numpy(),
+                    prompt_tokens=sum(len(prompt.head) + lengths[row] for row in rows),
+                )
 
     def count_tokens(self, inputs: Sequence[str]) -> list[int]:
         """Tokens of each text."""
-        return [len(encode(self._tokenizer, text)) for text in inputs]
+        return [len(tokens) for tokens in encode_all(self._tokenizer, inputs)]
 
-    def _body(self, prompt: Prompt, text: str) -> list[int]:
-        return [*encode(self._tokenizer, text), *prompt.tail]
+    def _grammar(self) -> Any:
+        from sqlllm.engine.grammar import Grammars
 
-    def _bodies(
-        self, task: Task, inputs: Sequence[str], prompt: Prompt, room: int
-    ) -> tuple[dict[int, list[int]], dict[int, SqlllmError]]:
-        """Each row's own tokens, and the rows that are too long."""
-        free = max(self.window - len(prompt.head) - len(prompt.tail) - room, 0)
-        bodies: dict[int, list[int]] = {}
-        errors: dict[int, SqlllmError] = {}
-        for row, text in enumerate(inputs):
-            tokens = encode(self._tokenizer, text)
-            if len(tokens) <= free or task.truncate:
-                bodies[row] = [*tokens[:free], *prompt.tail]
-            else:
-                errors[row] = InputTooLong(
-                    f"the text {excerpt(text)} has {len(tokens)} tokens; "
-                    f"model {self.name!r} has room for {free} here",
-                    hint="add `truncate := true` to read only its beginning",
+        if self._grammars is None:
+            width = self._model.get_output_embeddings().weight.shape[0]
+            self._grammars = Grammars(self._tokenizer, width, self._ends)
+        return self._grammars
+
+    def _written(
+        self, task: Task, inputs: Sequence[str], prompt: Prompt, grammar: Grammar | None
+    ) -> Iterator[Batch]:
+        """Rows as they finish; an empty batch after every pass, so that a query can be ended."""
+        from sqlllm.engine.decoding import Row
+        from sqlllm.engine.picking import Picker, generator
+
+        room = task.max_tokens or MAX_TOKENS
+        picker = Picker(
+            self._ends,
+            stopped=(lambda tokens: self._stopped(task, tokens)) if task.stop else None,
+            temperature=task.temperature,
+            top_p=task.top_p,
+            grammar=grammar,
+        )
+        for bodies, errors in self._read(task, inputs, prompt, room):
+            if errors:
+                yield Batch([], [], errors)
+            rows = (
+                Row(
+                    at,
+                    list(body),
+                    len(body),
+                    len(body) + room,
+                    rule=grammar.rule() if grammar else None,
+                    draws=generator(task.seed, inputs[at]) if task.temperature else None,
                 )
-        return bodies, errors
+                for at, body in bodies.items()
+            )
+            for done in self._write(prompt.head, rows, picker):
+                yield self._answers(task, prompt, done)
 
-    def _shared(
-        self, prompt: Prompt, bodies: dict[int, list[int]]
-    ) -> tuple[tuple[int, ...], dict[int, list[int]]]:
-        """The head by itself where it can be computed once, else in front of every row."""
-        if self._shareable:
-            return prompt.head, bodies
-        return (), {row: [*prompt.head, *body] for row, body in bodies.items()}
+    def _write(
+        self, head: tuple[int, ...], rows: Iterable[Row], picker: Picker
+    ) -> Iterator[list[Row]]:
+        from sqlllm.engine.decoding import decode
+        from sqlllm.engine.engine import Engine
+
+        if isinstance(self._engine, Engine):
+            return decode(self._engine, head, rows, picker)
+        whole = []
+        for row in rows:
+            row.tokens[:0] = head
+            row.prompt, row.most = row.prompt + len(head), row.most + len(head)
+            whole.append(row)
+        return self._engine.write(whole, picker)
+
+    def _answers(self, task: Task, prompt: Prompt, done: Sequence[Row]) -> Batch:
+        """The texts of rows that are done; a form that was not completed is an error."""
+        texts: dict[int, str] = {}
+        errors: dict[int, SqlllmError] = {}
+        for row in done:
+            text = self._text(row.written)
+            if row.rule is None or row.rule.accepting:
+                texts[row.at] = _cut(text, task)
+            else:
+                errors[row.at] = _incomplete(task, row, text)
+        return Batch(
+            list(texts),
+            list(texts.values()),
+            errors,
+            prompt_tokens=sum(len(prompt.head) + row.prompt for row in done),
+            completion_tokens=sum(len(row.written) for row in done),
+        )
+
+    def _read(self, task: Task, inputs: Sequence[str], prompt: Prompt, room: int) -> Iterator[Read]:
+        """The rows' tokens, part by part, the next part's read by another thread."""
+        free = max(self.window - len(prompt.head) - len(prompt.tail) - room, 0)
+
+        def read(rows: list[int]) -> Read:
+            bodies: dict[int, list[int]] = {}
+            errors: dict[int, SqlllmError] = {}
+            found = encode_all(self._tokenizer, [inputs[row] for row in rows])
+            for row, tokens in zip(rows, found, strict=True):
+                if len(tokens) <= free or task.truncate:
+                    bodies[row] = [*tokens[:free], *prompt.tail]
+                else:
+                    errors[row] = InputTooLong(
+                        f"the text {excerpt(inputs[row])} has {len(tokens)} tokens; "
+                        f"model {self.name!r} has room for {free} here",
+                        hint="add `truncate := true` to read only its beginning",
+                    )
+            return bodies, errors
+
+        return ahead(read, windows(inputs))
 
     def _score(
         self, head: tuple[int, ...], bodies: Sequence[Sequence[int]], trie: LabelTrie
     ) -> Any:
-        from sqlllm.engine.scoring import score, score_apart
+        from sqlllm.engine.engine import Engine
+        from sqlllm.engine.scoring import score
 
-        with self._lock, _inference():
-            if self._shareable:
-                return score(self._model, self._prefixes, head, bodies, trie)
-            return score_apart(self._model, bodies, trie)
+        if isinstance(self._engine, Engine):
+            return score(self._engine, head, bodies, trie)
+        return self._engine.score([[*head, *body] for body in bodies], trie)
 
     def _text(self, tokens: list[int]) -> str:
         text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)
         return text
 
     def _stopped(self, task: Task, tokens: list[int]) -> bool:
-        return bool(task.stop) and any(stop in self._text(tokens) for stop in task.stop)
+        # A token is a byte at least: the end of the answer is enough.
+        latest = self._text(tokens[-8 - 4 * max(map(len, task.stop)) :])
+        return any(stop in latest for stop in task.stop)
 
 
-def _inference() -> Any:
-    import torch
-
-    return torch.inference_mode()
+def _incomplete(task: Task, row: Row, text: str) -> BadAnswer:
+    what = "JSON" if task.kind == "extract" else f"text that matches {task.pattern!r}"
+    if row.rule.problem:
+        return BadAnswer(f"the answer stopped short of {what}: {row.rule.problem}")
+    return BadAnswer(
+        f"the answer was cut at max_tokens={row.most - row.prompt} before it was {what}: "
+        f"{excerpt(text)}",
+        hint="raise `max_tokens`, or limit the schema's texts and lists (maxLength, maxItems)",
+    )
 
 
 def _cut(text: str, task: Task) -> str:

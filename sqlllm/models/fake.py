@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -109,9 +110,12 @@ def _pack(task: Task, answers: list[Any]) -> Any:
     return np.array(answers, dtype=np.float32)
 
 
-def _text(_: Task, answer: Any) -> str:
+def _text(task: Task, answer: Any) -> str:
     if not isinstance(answer, str):
         msg = f"complete needs text, got {answer!r}"
+        raise BadAnswer(msg)
+    if task.pattern and not re.fullmatch(task.pattern, answer):
+        msg = f"{excerpt(answer)} does not match {task.pattern!r}"
         raise BadAnswer(msg)
     return answer
 

@@ -27,6 +27,7 @@ class Cost:
             count or is not on this machine.
         seconds: For the others, at the speed so far of this function on this model in this
             process; None before the first.
+        note: What there is to know about how the model runs, or empty.
     """
 
     lane: str
@@ -35,6 +36,7 @@ class Cost:
     cached: int
     tokens: int | None
     seconds: float | None
+    note: str = ""
 
 
 class Estimator(Runtime):
@@ -59,6 +61,7 @@ class Estimator(Runtime):
                 len(texts) - len(missing),
                 _tokens(model, missing),
                 rate * len(missing) if rate is not None else None,
+                model.note,
             )
         )
         nobody = pa.nulls(len(texts), pa.int32())

@@ -1,0 +1,267 @@
+"""Attention of packed rows over a shared prefix and their own keys, behind transformers' models.
+
+A forward pass gets the new tokens of all rows one behind the other, as one sequence: matrix
+products see no padding. What a token may look at has two parts, and each is read once:
+
+* the prefix, that all rows share: one product for all tokens (Hydragen, arXiv 2402.05099);
+* its row's own tokens, kept in `Slots`.
+
+The two are merged by their log-sum-exps: o = (e^a o_a + e^b o_b) / (e^a + e^b).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+NAME = "sqlllm"  # in transformers' register of attention functions
+SCORES = 1 << 27  # scores that are in memory at once where no kernel avoids that
+
+
+class Slots:
+    """Keys and values of rows: per layer (rows, capacity, heads, size).
+
+    A layer's tensors are made with its first keys, whose shape they take from the model itself.
+
+    Args:
+        rows: How many rows.
+        capacity: Most tokens of a row.
+    """
+
+    def __init__(self, rows: int, capacity: int) -> None:
+        self.rows = rows
+        self.capacity = capacity
+        self._layers: dict[int, tuple[Any, Any]] = {}
+
+    def write(self, layer: int, rows: Any, places: Any, keys: Any, values: Any) -> None:
+        """Keep keys and values, each (tokens, heads, size), at `places` of `rows`."""
+        if layer not in self._layers:
+            # Zeros: what is masked out must be finite. Untouched pages take no memory.
+            self._layers[layer] = tuple(
+                new.new_zeros(self.rows, self.capacity, *new.shape[1:]) for new in (keys, values)
+            )
+        kept_keys, kept_values = self._layers[layer]
+        kept_keys[rows, places] = keys
+        kept_values[rows, places] = values
+
+    def read(self, layer: int, first: int, rows: int, length: int) -> tuple[Any, Any]:
+        """Of rows from `first` on, the first `length`: each (rows, heads, length, size)."""
+        keys, values = self._layers[layer]
+        part = slice(first, first + rows)
+        return keys[part, :length].transpose(1, 2), values[part, :length].transpose(1, 2)
+
+    def move(self, sources: list[int], targets: list[int]) -> None:
+        """Copy rows over others."""
+        import torch
+
+        with torch.inference_mode():
+            for tensors in self._layers.values():
+                for tensor in tensors:
+                    tensor[targets] = tensor[sources]
+
+    def bytes_per_token(self) -> int:
+        """Of one token of one row, all layers."""
+        tensors = [tensor for pair in self._layers.values() for tensor in pair]
+        return sum(t.element_size() * t.numel() // (self.rows * self.capacity) for t in tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one forward pass needs to know besides the tokens.
+
+    T new tokens of B rows; a row has at most N of them, and at most L tokens in all.
+
+    Attributes:
+        slots: Where the rows' keys and values are: in B slots, from `first` on.
+        first: The slot of the first row.
+        rows: The slot of each token, shape (T,).
+        places: Where in its slot each token goes, (T,).
+        grid: The tokens of each row, (B, N): indices into the T, any where there is none.
+        back: Where in `grid`, read row by row, each token is, (T,); None: they are in order.
+        seen: Which of the L each new token sees, (B, N, L), bool.
+        at: Positions of the new tokens, (B, N).
+        kept_at: Positions of the L tokens, (B, L).
+        last: The largest position.
+        prefix: One row's slots that all rows see, or None.
+        before: Tokens in `prefix`.
+    """
+
+    slots: Slots
+    first: int
+    rows: Any
+    places: Any
+    grid: Any
+    back: Any
+    seen: Any
+    at: Any
+    kept_at: Any
+    last: int
+    prefix: Slots | None = None
+    before: int = 0
+    masks: dict[Any, Any] = field(default_factory=dict)  # made by the first layer that needs one
+
+    def own_mask(self, window: int | None, group: int, dtype: Any) -> Any:
+        """For `_own`, to be added to scores: (B, 1, group x N, L)."""
+        key = ("own", window, group)
+        if key not in self.masks:
+            seen = self.seen
+            if window:
+                seen = seen & (self.kept_at[:, None, :] > self.at[:, :, None] - window)
+            self.masks[key] = additive(seen, dtype).repeat(1, group, 1)[:, None]
+        return self.masks[key]
+
+    def prefix_mask(self, window: int, group: int, dtype: Any) -> tuple[Any, Any]:
+        """For `_prefix`: (1, 1, group x T, before), and which tokens see none of it, (T,).
+
+        Those look at everything, so that there are numbers, which the merge then ignores.
+        """
+        key = ("prefix", window, group)
+        if key not in self.masks:
+            at = self.at.flatten() if self.back is None else self.at.flatten()[self.back]
+            places = at.new_ones(self.before).cumsum(0) - 1
+            seen = places[None] > at[:, None] - window
+            unseen = ~seen.any(-1)
+            mask = additive(seen | unseen[:, None], dtype).repeat(group, 1)[None, None]
+            self.masks[key] = mask, unseen
+        found: tuple[Any, Any] = self.masks[key]
+        return found
+
+
+def attention(
+    module: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    attention_mask: Any = None,
+    *,
+    scaling: float | None = None,
+    sqlllm_step: Step,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **_: Any,
+) -> tuple[Any, None]:
+    """The function that transformers' attention modules call: (1, heads, T, size) each.
+
+    Anything else that a module passes is ignored: whether a model may run here is decided by
+    comparing with its own forward pass (`Engine`).
+    """
+    step, layer = sqlllm_step, module.layer_idx
+    heads, size = query.shape[1], query.shape[3]
+    scale = size**-0.5 if scaling is None else scaling
+    group = heads // key.shape[1]
+    window = sliding_window if sliding_window and step.last >= sliding_window else None
+    # One row per token: (T, key heads, group, size)
+    tokens = query[0].transpose(0, 1).unflatten(1, (-1, group))
+    step.slots.write(
+        layer, step.rows, step.places, key[0].transpose(0, 1), value[0].transpose(0, 1)
+    )
+    out, lse = _own(step, layer, tokens, scale, window, softcap)
+    if step.prefix is not None:
+        out = _merged(out, lse, *_prefix(step, layer, tokens, scale, window, softcap))
+    return out.reshape(1, len(tokens), heads, -1), None
+
+
+def _own(
+    step: Step, layer: int, tokens: Any, scale: float, window: int | None, softcap: float | None
+) -> tuple[Any, Any]:
+    """Over the row's own tokens: (T, key heads, group, size) and (T, key heads, group)."""
+    rows, width = step.grid.shape
+    keys, values = step.slots.read(layer, step.first, rows, step.seen.shape[2])
+    laid = tokens if step.back is None else tokens[step.grid.flatten()]
+    heads, group, size = tokens.shape[1:]
+    # Heads that share keys stand behind each other: (rows, key heads, group x width, size)
+    laid = laid.view(rows, width, heads, group, size).permute(0, 2, 3, 1, 4)
+    laid = laid.reshape(rows, heads, group * width, size)
+    mask = step.own_mask(window, group, tokens.dtype)
+    out, lse = attend(laid, keys, values, scale, mask, softcap)
+    out = out.unflatten(2, (group, width)).permute(0, 3, 1, 2, 4).flatten(0, 1)
+    lse = lse.unflatten(2, (group, width)).permute(0, 3, 1, 2).flatten(0, 1)
+    return (out, lse) if step.back is None else (out[step.back], lse[step.back])
+
+
+def _prefix(
+    step: Step, layer: int, tokens: Any, scale: float, window: int | None, softcap: float | None
+) -> tuple[Any, Any]:
+    """Over the prefix, as `_own`."""
+    assert step.prefix is not None
+    keys, values = step.prefix.read(layer, 0, 1, step.before)
+    count, heads, group, size = tokens.shape
+    laid = tokens.permute(1, 2, 0, 3).reshape(1, heads, group * count, size)
+    mask, unseen = None, None
+    if window:
+        mask, unseen = step.prefix_mask(window, group, tokens.dtype)
+    out, lse = attend(laid, keys, values, scale, mask, softcap)
+    out = out[0].unflatten(1, (group, count)).permute(2, 0, 1, 3)
+    lse = lse[0].unflatten(1, (group, count)).permute(2, 0, 1)
+    if unseen is not None:
+        lse = lse.masked_fill(unseen[:, None, None], float("-inf"))
+    return out, lse
+
+
+def _merged(out: Any, lse: Any, other: Any, other_lse: Any) -> Any:
+    import torch
+
+    weight = torch.sigmoid(other_lse - lse).unsqueeze(-1)
+    return torch.lerp(out.float(), other.float(), weight).to(out.dtype)
+
+
+def additive(seen: Any, dtype: Any) -> Any:
+    """A mask to add to scores: 0 where `seen`, else minus infinity."""
+    import torch
+
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(
+        ~seen, float("-inf")
+    )
+
+
+def attend(
+    query: Any, key: Any, value: Any, scale: float, mask: Any = None, softcap: float | None = None
+) -> tuple[Any, Any]:
+    """softmax(q k / sqrt(d)) v and the log-sum-exp of the scores.
+
+    Args:
+        query: (rows, heads, n, size).
+        key: (rows, heads, length, size).
+        value: As `key`.
+        scale: 1 / sqrt(d), as a rule.
+        mask: Added to the scores, broadcast to (rows, heads, n, length); or None.
+        softcap: Scores become softcap * tanh(score / softcap) (Gemma 2).
+
+    Returns:
+        (rows, heads, n, size), and (rows, heads, n) in float32.
+    """
+    import torch
+
+    if query.device.type == "cpu" and not softcap:
+        # What scaled_dot_product_attention runs on the CPU; it alone doesn't return the second.
+        flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        out, lse = flash(query, key, value, 0.0, False, attn_mask=mask, scale=scale)
+        return out, lse
+    rows, heads, count, _ = query.shape
+    part = max(SCORES // (rows * heads * key.shape[2]), 1)
+    if count > part:
+        parts = [
+            attend(query[:, :, i : i + part], key, value, scale, _rows(mask, i, part), softcap)
+            for i in range(0, count, part)
+        ]
+        outs, lses = zip(*parts, strict=True)
+        return torch.cat(outs, 2), torch.cat(lses, 2)
+    scores = (query @ key.transpose(-1, -2)).float() * scale
+    if softcap:
+        scores = softcap * torch.tanh(scores / softcap)
+    if mask is not None:
+        scores = scores + mask
+    lse = scores.logsumexp(-1)
+    return (scores - lse.unsqueeze(-1)).exp().to(value.dtype) @ value, lse
+
+
+def _rows(mask: Any, first: int, count: int) -> Any:
+    return None if mask is None else mask[:, :, first : first + count]
+
+
+def register() -> str:
+    """Make `attention` known to transformers; the name to give to `set_attn_implementation`."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, attention)
+    return NAME

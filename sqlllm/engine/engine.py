@@ -1,0 +1,224 @@
+"""A causal language model that runs packed steps."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlllm.engine import attention, steps
+from sqlllm.engine.attention import Slots, Step
+from sqlllm.engine.fuse import fuse, undo
+from sqlllm.engine.memory import Budget, rows_that_fit
+
+TOKENS = {"cpu": 2048, "mps": 8192, "cuda": 32768}
+"""New tokens of a forward pass: on two Zen 4 cores 1,500 to 3,000 stay in the caches; a GPU takes
+what fills it."""
+
+ROWS = {"cpu": 256, "mps": 256, "cuda": 1024}
+"""Rows that are written at once, where memory allows: from here on a step is compute-bound."""
+
+LONGEST = 2048  # tokens of a single row that are read in one pass
+
+RIDGE = {"cpu": 24, "mps": 64, "cuda": 256}
+"""New tokens up to which a forward pass costs little more than one: it reads the weights."""
+
+TOLERANCE = {"float32": 1e-3, "bfloat16": 0.08, "float16": 0.02}
+"""Relative difference of logits to transformers' own forward pass; a wrong mask makes about 1."""
+
+
+class Engine:
+    """Runs a model from transformers with this package's attention.
+
+    The model's own code does everything but attention. Whether that gives the same numbers is
+    tried once, on a few tokens: a model for which it doesn't, or that can't be run like this,
+    raises `Unsuitable` and is left as it was.
+
+    Args:
+        model: A causal language model on its device, in evaluation mode.
+
+    Attributes:
+        budget: How much goes into one forward pass.
+        ridge: New tokens up to which a pass costs little more than one.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.device: str = model.device.type
+        self.budget = Budget(TOKENS.get(self.device, 4096), ROWS.get(self.device, 256))
+        self.ridge = RIDGE.get(self.device, 32)
+        self._base = model.base_model
+        self._head = model.get_output_embeddings()
+        self._softcap: float | None = getattr(model.config, "final_logit_softcapping", None)
+        self._prefixes: OrderedDict[tuple[int, ...], Slots] = OrderedDict()
+        self._lock = threading.Lock()  # one pass at a time: torch uses all cores for each
+        self._token_bytes = self._tried()
+
+    def prefix(self, tokens: tuple[int, ...]) -> Slots | None:
+        """Keys and values of what all rows of a task begin with; the latest few are kept."""
+        if not tokens:
+            return None
+        with self._lock:
+            found = self._prefixes.get(tokens)
+        if found is None:
+            found = Slots(1, len(tokens))
+            self.read(found, 0, [tokens], [0])
+        with self._lock:
+            self._prefixes[tokens] = found
+            self._prefixes.move_to_end(tokens)
+            while len(self._prefixes) > 4:
+                self._prefixes.popitem(last=False)
+        return found
+
+    def read(
+        self,
+        slots: Slots,
+        first: int,
+        new: Sequence[Sequence[int]],
+        kept: Sequence[int],
+        head: tuple[int, ...] = (),
+    ) -> Any:
+        """Hidden states of rows' new tokens, packed: (T, size).
+
+        Args:
+            slots: Where keys and values go.
+            first: The slot of the first row; the others follow.
+            new: The new tokens of each row.
+            kept: How many tokens of each row are there already.
+            head: What all rows begin with.
+        """
+        if len(new) == 1 and len(new[0]) > LONGEST:
+            return self._read_long(slots, first, new[0], kept[0], head)
+        ids, step = steps.causal(
+            slots,
+            first,
+            new,
+            kept,
+            prefix=self.prefix(head),
+            before=len(head),
+            device=self.model.device,
+        )
+        return self._forward(ids, step)
+
+    def _read_long(
+        self, slots: Slots, first: int, tokens: Sequence[int], kept: int, head: tuple[int, ...]
+    ) -> Any:
+        """In parts: the mask of one pass grows with the square of its tokens."""
+        import torch
+
+        parts = [
+            self.read(slots, first, [tokens[at : at + LONGEST]], [kept + at], head)
+            for at in range(0, len(tokens), LONGEST)
+        ]
+        return torch.cat(parts)
+
+    def read_tree(
+        self,
+        slots: Slots,
+        nodes: Sequence[int],
+        above: Any,
+        kept: Sequence[int],
+        head: tuple[int, ...] = (),
+    ) -> Any:
+        """Hidden states of a tree of tokens behind each row: (rows, nodes, size)."""
+        ids, step = steps.tree(
+            slots,
+            nodes,
+            above,
+            kept,
+            prefix=self.prefix(head),
+            before=len(head),
+            device=self.model.device,
+        )
+        return self._forward(ids, step).unflatten(0, (len(kept), len(nodes)))
+
+    def logits(self, hidden: Any) -> Any:
+        """Over the whole vocabulary, in the model's precision."""
+        with inference():
+            return self._capped(self._head(hidden))
+
+    def label_logits(self, hidden: Any, tokens: Sequence[int]) -> Any:
+        """Of some tokens only, in float32: bfloat16 logits are multiples of 1/8 and tie."""
+        with inference():
+            rows = self._head.weight[list(tokens)].float()
+            logits = hidden.float() @ rows.T
+            bias = getattr(self._head, "bias", None)
+            return self._capped(logits if bias is None else logits + bias[list(tokens)].float())
+
+    def rows_for(self, capacity: int) -> int:
+        """How many rows of `capacity` tokens of their own to hold at once."""
+        return rows_that_fit(capacity * self._token_bytes, self.device, self.budget.rows)
+
+    def _forward(self, ids: Any, step: Step) -> Any:
+        with self._lock, inference():
+            out = self._base(
+                input_ids=ids[None],
+                position_ids=(
+                    step.at.flatten() if step.back is None else step.at.flatten()[step.back]
+                )[None],
+                use_cache=False,
+                sqlllm_step=step,
+            )
+        return out[0][0]
+
+    def _capped(self, logits: Any) -> Any:
+        cap = self._softcap
+        return logits if not cap else cap * (logits / cap).tanh()
+
+    def _tried(self) -> int:
+        """Compare with transformers' own forward pass; bytes of a token's keys and values."""
+        kinds = set(getattr(self.model.config, "layer_types", None) or ())
+        if others := kinds - {"full_attention", "sliding_attention"}:
+            raise Unsuitable("has layers of another kind: " + ", ".join(sorted(others)))
+        if not getattr(self.model, "_supports_attention_backend", False):
+            raise Unsuitable("has attention of its own")
+        if self._head is None:
+            raise Unsuitable("has no output matrix")
+        tokens = [(7919 * i + 13) % self._head.weight.shape[0] for i in range(24)]
+        before = self.model.config._attn_implementation
+        with inference():
+            expected = self.model(input_ids=self._tensor([tokens])).logits[0, -2:].float()
+        self.model.set_attn_implementation(attention.register())
+        fused = fuse(self.model)
+        slots = Slots(2, 32)
+        try:
+            difference = self._difference(slots, tokens, expected)
+            if difference < TOLERANCE[str(self.model.dtype).removeprefix("torch.")]:
+                return slots.bytes_per_token()
+            reason = f"gives other numbers for packed rows (by {difference:.0%})"
+        except Exception as error:  # whatever a model's own code makes of it
+            reason = f"can't take packed rows ({type(error).__name__}: {error})"
+        self.model.set_attn_implementation(before)
+        undo(fused)
+        raise Unsuitable(reason)
+
+    def _difference(self, slots: Slots, tokens: list[int], expected: Any) -> float:
+        """Of the last two tokens' logits, read in steps behind a prefix, among other rows."""
+        head = tuple(tokens[:7])
+        self.read(slots, 0, [tokens[7:16], tokens[7:12]], [0, 0], head)
+        hidden = self.read(slots, 0, [tokens[16:], tokens[12:]], [9, 5], head)[[6, 7, -2, -1]]
+        self._prefixes.clear()
+        expected = expected.repeat(2, 1)
+        few = self.label_logits(hidden, range(8))
+        pairs = ((self.logits(hidden).float(), expected), (few, expected[:, :8]))
+        return max(float((got - right).norm() / right.norm()) for got, right in pairs)
+
+    def _tensor(self, rows: Sequence[Sequence[int]]) -> Any:
+        import torch
+
+        return torch.tensor(rows, device=self.model.device)
+
+
+class Unsuitable(Exception):
+    """A model that `Engine` can't run; it says why, as the rest of "the model ..."."""
+
+
+@contextmanager
+def inference() -> Any:
+    """Without gradients."""
+    import torch
+
+    with torch.inference_mode():
+        yield

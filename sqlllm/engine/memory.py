@@ -1,0 +1,172 @@
+"""What fits: free memory, batches that follow it, and what to do when it runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from sqlllm.engine.batching import by_tokens
+from sqlllm.errors import ConfigError, ModelError
+
+Result = TypeVar("Result")
+
+SHARE = 0.5
+"""Of the free memory that a batch is planned for; the rest is for activations and neighbours."""
+
+
+def free_bytes(device: str) -> int:
+    """Memory that can still be taken, on the device or in the machine or its container."""
+    import torch
+
+    if device.startswith("cuda"):
+        free, _ = torch.cuda.mem_get_info()
+        held = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return int(free + held)
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.is_file() and (most := limit.read_text().strip()).isdigit():
+        free = min(free, int(most) - int(used.read_text()))
+    return max(free, 0)
+
+
+def check_weights(folder: Path, dtype: str, device: str, name: str) -> None:
+    """Refuse a model that can't fit, before it is loaded.
+
+    Raises:
+        ConfigError: Its weights are larger than the free memory; it says how large.
+    """
+    needed = _weights(folder, dtype)
+    free = free_bytes(device)
+    if needed > free:
+        msg = (
+            f"model {name!r} needs {size(needed)} for its weights in {dtype}; "
+            f"{size(free)} are free on {device}"
+        )
+        raise ConfigError(msg, hint="name a smaller model, or free memory")
+
+
+def _weights(folder: Path, dtype: str) -> int:
+    """Bytes of the weights once they are `dtype`: 2 or 4 bytes each, whatever the files hold."""
+    import json
+    import struct
+
+    width = 4 if dtype == "float32" else 2
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length))
+        for name, tensor in header.items():
+            if name != "__metadata__":
+                count = 1
+                for side in tensor["shape"]:
+                    count *= side
+                total += count * width
+    return total
+
+
+def size(count: int) -> str:
+    """Bytes for a person to read.
+
+    Example:
+        >>> size(15_000_000_000)
+        '15.0 GB'
+    """
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch could not allocate: it has a class of its own for CUDA only."""
+    import torch
+
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )
+
+
+def release() -> None:
+    """Give cached blocks back to the device, so that smaller ones fit."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@dataclass
+class Budget:
+    """How much goes into one forward pass. Halved when memory runs out, for good.
+
+    Attributes:
+        tokens: Most tokens, unless a single row has more.
+        rows: Most rows that are written at once.
+    """
+
+    tokens: int
+    rows: int
+
+    def halve(self, *, tokens: int | None = None, rows: int | None = None) -> None:
+        """From now on, use half of what was just too much."""
+        if tokens is not None:
+            self.tokens = max(min(tokens, self.tokens) // 2, 1)
+        if rows is not None:
+            self.rows = max(min(rows, self.rows) // 2, 1)
+        release()
+
+
+def halving(
+    lengths: Mapping[int, int],
+    budget: Budget,
+    run: Callable[[list[int]], Result],
+) -> Iterator[tuple[list[int], Result]]:
+    """Run batches within the budget; one that doesn't fit in memory is run in parts.
+
+    Args:
+        lengths: Row -> tokens.
+        budget: Halved when memory runs out.
+        run: What to do with the rows of a batch.
+
+    Raises:
+        ModelError: A single row doesn't fit.
+    """
+    left = dict(lengths)
+    while left:
+        for rows in by_tokens(left, budget.tokens):
+            try:
+                result = run(rows)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(rows) == 1:
+                    raise no_room(left[rows[0]], error) from error
+                budget.halve(tokens=len(rows) * left[rows[0]])
+                break
+            yield rows, result
+            for row in rows:
+                del left[row]
+
+
+def no_room(tokens: int, error: object) -> ModelError:
+    """The error for a single row that doesn't fit."""
+    line = str(error).partition("\n")[0]
+    return ModelError(
+        f"memory ran out over a single text of {tokens} tokens: {line}",
+        hint="use a smaller model, or `truncate := true` with shorter texts",
+    )
+
+
+def rows_that_fit(needed: int, device: str, *most: int) -> int:
+    """How many rows of `needed` bytes of keys and values to hold at once.
+
+    Raises:
+        ModelError: Not even one fits.
+    """
+    free = free_bytes(device)
+    if needed > free:
+        msg = f"one text needs {size(needed)} for keys and values; {size(free)} are free"
+        raise ModelError(msg, hint="use a smaller model, shorter texts or fewer `max_tokens`")
+    return max(1, min(int(free * SHARE) // max(needed, 1), *most))

@@ -1,0 +1,111 @@
+"""Models that `Engine` can't run: transformers' own forward pass and `generate`."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlllm.engine.engine import TOKENS, inference
+from sqlllm.engine.memory import Budget
+
+if TYPE_CHECKING:
+    from sqlllm.engine.decoding import Row
+    from sqlllm.engine.picking import Picker
+    from sqlllm.engine.scoring import LabelTrie
+
+
+class Plain:
+    """As `Engine`, for any causal language model: no shared prefix, whole prompts every time.
+
+    Rows of one batch have the same length: padding isn't harmless in every architecture.
+
+    Args:
+        model: A causal language model on its device, in evaluation mode.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.budget = Budget(TOKENS.get(model.device.type, 4096), 64)
+        self._lock = threading.Lock()
+
+    def score(self, bodies: Sequence[Sequence[int]], trie: LabelTrie) -> Any:
+        """Mean log-probability of each label's tokens: each label in a row of its own."""
+        import torch
+
+        labels = [[token for _, token in path] for path in trie.paths]
+        scores = torch.zeros(len(bodies), len(labels))
+        pairs = [([*b, *x], i, j) for i, b in enumerate(bodies) for j, x in enumerate(labels)]
+        for alike in _same_length(pairs, lambda pair: len(pair[0])):
+            size = max(self.budget.tokens // len(alike[0][0]), 1)
+            for part in (alike[i : i + size] for i in range(0, len(alike), size)):
+                ids = torch.tensor([tokens for tokens, _, _ in part], device=self.model.device)
+                with self._lock, inference():
+                    logits = self.model(input_ids=ids, use_cache=False).logits
+                for row, (tokens, i, j) in zip(logits, part, strict=True):
+                    count = len(labels[j])
+                    odds = row[-count - 1 : -1].float().log_softmax(-1)
+                    picked = odds.gather(-1, ids.new_tensor(tokens[-count:])[:, None])
+                    scores[i, j] = picked.mean()
+        return scores
+
+    def write(self, rows: Iterable[Row], picker: Picker) -> Iterator[list[Row]]:
+        """Write rows to their end, a batch at a time."""
+        from transformers import GenerationConfig, LogitsProcessorList
+
+        for alike in _same_length(list(rows), lambda row: len(row.tokens)):
+            size = max(min(self.budget.tokens // alike[0].most, self.budget.rows), 1)
+            for part in (alike[i : i + size] for i in range(0, len(alike), size)):
+                import torch
+
+                ids = torch.tensor([row.tokens for row in part], device=self.model.device)
+                config = GenerationConfig(
+                    do_sample=False,
+                    max_new_tokens=max(row.most - len(row.tokens) for row in part),
+                    eos_token_id=sorted(picker.ends),
+                    pad_token_id=min(picker.ends, default=0),
+                )
+                with self._lock, inference():
+                    self.model.generate(
+                        ids,
+                        attention_mask=torch.ones_like(ids),
+                        generation_config=config,
+                        logits_processor=LogitsProcessorList([_Chosen(part, picker)]),
+                    )
+                for row in part:
+                    row.done = True
+                yield part
+
+
+class _Chosen:
+    """A logits processor that leaves `generate` the token that the picker wrote."""
+
+    def __init__(self, rows: list[Row], picker: Picker) -> None:
+        self._rows = rows
+        self._picker = picker
+        self._told = [len(row.tokens) for row in rows]  # how many tokens `generate` knows
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        live = [
+            i
+            for i, row in enumerate(self._rows)
+            if not row.done and self._told[i] == len(row.tokens)
+        ]
+        if live:
+            rows = [self._rows[i] for i in live]
+            self._picker.write(rows, [[] for _ in rows], scores[live], range(len(rows)))
+        chosen = scores.new_full(scores.shape, float("-inf"))
+        for i, row in enumerate(self._rows):
+            more = self._told[i] < len(row.tokens)
+            chosen[i, row.tokens[self._told[i]] if more else min(self._picker.ends, default=0)] = 0
+            self._told[i] += more
+        return chosen
+
+
+def _same_length(items: Sequence[Any], length: Any) -> Iterator[list[Any]]:
+    groups: dict[int, list[Any]] = defaultdict(list)
+    for item in items:
+        groups[length(item)].append(item)
+    for size in sorted(groups, reverse=True):
+        yield groups[size]

@@ -1,0 +1,77 @@
+"""Models with random weights and a tokenizer of single bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+SIZES = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "bos_token_id": None,
+    "pad_token_id": None,
+    "initializer_range": 0.6,
+}
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("LlamaConfig", {}),
+    "qwen2": ("Qwen2Config", {}),
+    "mistral": ("MistralConfig", {"sliding_window": 16}),  # shorter than every prompt
+    "gemma": ("GemmaConfig", {"head_dim": 8}),
+    "gemma2": ("Gemma2Config", {"head_dim": 8, "sliding_window": 16, "query_pre_attn_scalar": 8}),
+    "phi3": ("Phi3Config", {}),
+    "bloom": ("BloomConfig", {"n_head": 4, "n_layer": 2}),  # positions as biases: not for Engine
+}
+
+
+def tokenizer() -> Any:
+    import transformers as tr
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    vocab = {c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    for special in ("<|im_start|>", "<|im_end|>"):
+        vocab[special] = len(vocab)
+    raw = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    made = tr.PreTrainedTokenizerFast(
+        tokenizer_object=raw, bos_token="<|im_start|>", eos_token="<|im_end|>"
+    )
+    made.chat_template = TEMPLATE
+    return made
+
+
+def save(kind: str, folder: Path, **sizes: Any) -> Path:
+    """A model of that architecture in `folder`; `sizes` differ from `SIZES`."""
+    import torch
+    import transformers as tr
+
+    tokens = tokenizer()
+    tokens.save_pretrained(folder)
+    torch.manual_seed(0)
+    name, more = CONFIGS[kind]
+    config = getattr(tr, name)(
+        **SIZES | sizes, vocab_size=len(tokens), eos_token_id=tokens.eos_token_id, **more
+    )
+    tr.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder
+
+
+def reference(folder: Path) -> Any:
+    """The model as transformers runs it."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def collect(batches: Any) -> dict[int, Any]:
+    """Position -> answer."""
+    return {r: a for b in batches for r, a in zip(b.rows, b.answers, strict=True)}
