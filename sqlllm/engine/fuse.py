@@ -1,4 +1,4 @@
-"""Gate, activation and product of a feed-forward layer in one pass over memory, on CPUs."""
+"""Feed-forward layers that activate while they store a product, on CPUs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def fuse(model: Any) -> list[Any]:
 
     down(act(gate(x)) * up(x)) takes four passes over the widest activations, of which this saves
     two: 1.2x on two Zen 4 cores in bfloat16. It is what torch.compile makes of it, without a
-    compiler. `Engine` compares the numbers afterwards.
+    compiler. Whoever calls this compares the numbers afterwards.
     """
     import torch
 
@@ -29,9 +29,15 @@ def fuse(model: Any) -> list[Any]:
         return []
     if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return []
-    layers = [module for module in model.modules() if _fits(module)]
-    for layer in layers:
-        layer.forward = MethodType(_forward, layer)
+    layers = []
+    for module in model.modules():
+        if _is_gated(module):
+            module.forward = MethodType(_gated, module)
+        elif _is_intermediate(module):
+            module.forward = MethodType(_intermediate, module)
+        else:
+            continue
+        layers.append(module)
     return layers
 
 
@@ -41,7 +47,7 @@ def undo(layers: list[Any]) -> None:
         del layer.forward
 
 
-def _fits(module: Any) -> bool:
+def _is_gated(module: Any) -> bool:
     from torch.nn import Linear
 
     parts = [getattr(module, name, None) for name in ("gate_proj", "up_proj", "down_proj")]
@@ -51,7 +57,23 @@ def _fits(module: Any) -> bool:
     )
 
 
-def _forward(self: Any, x: Any) -> Any:
+def _is_intermediate(module: Any) -> bool:
+    """As in BERT and its kin."""
+    from torch.nn import Linear
+
+    act = type(getattr(module, "intermediate_act_fn", None)).__name__
+    return type(getattr(module, "dense", None)) is Linear and act in ACTIVATIONS
+
+
+def _intermediate(self: Any, x: Any) -> Any:
+    import torch
+
+    act, algorithm = ACTIVATIONS[type(self.intermediate_act_fn).__name__]
+    linear = torch.ops.mkldnn._linear_pointwise
+    return linear(x, self.dense.weight, self.dense.bias, act, [], algorithm)
+
+
+def _gated(self: Any, x: Any) -> Any:
     import torch
 
     linear = torch.ops.mkldnn._linear_pointwise

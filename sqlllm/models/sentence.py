@@ -8,22 +8,28 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sqlllm.engine.batching import by_tokens
+from sqlllm.engine.batching import ahead, windows
 from sqlllm.engine.device import device, precision, weights_digest
+from sqlllm.engine.memory import Budget, halving
 from sqlllm.errors import InputTooLong, ModelMissing, SqlllmError, excerpt
 from sqlllm.models.base import Batch, Model
+from sqlllm.task import Task
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from sqlllm.task import Task
+    from sqlllm.engine.encoder import Encoder
 
 TEMPERATURE = 0.06
 """Softmax temperature over cosine similarities. The value that minimises the log loss of
 all-MiniLM-L6-v2 on banking77's 10,003 training rows and 77 labels (1.476); expected calibration
 error on its test set 0.023."""
 
-TOKEN_BUDGET = 4096  # padded tokens per batch: fills two cores and stays in their caches
+TOKENS = {"cpu": 4096, "mps": 16384, "cuda": 131072}
+"""Tokens per batch: fills two cores and stays in their caches; a GPU takes what fills it."""
+
+SAMPLE = ["a", "Some longer text, with CAPITALS and numbers: 12."]
+"""Texts on which the packed rows are compared with the model's own way."""
 
 
 def minilm_folder() -> Path:
@@ -60,24 +66,65 @@ class SentenceModel(Model):
         ).eval()
         self._model[0].to(getattr(torch, dtype))  # pooling and what follows stay in float32
         self._lock = threading.Lock()  # one batch at a time: torch uses all cores for each
+        self._reading = threading.Lock()  # truncation is the tokenizer's state
+        self._encoder: Encoder | None = None
         self.fingerprint = f"sentence:{weights_digest(folder)}:{dtype}"
         self.window: int = self._model.max_seq_length or 512
+        self._budget = Budget(TOKENS.get(where, 4096), 1)
+        self._encoder = self._packed(0.99999 if dtype == "float32" else 0.999)
+
+    def _packed(self, cosine: float) -> Encoder | None:
+        """The encoder for packed rows, if it gives the vectors that the model's own way gives."""
+        import numpy as np
+
+        from sqlllm.engine.encoder import Encoder
+        from sqlllm.engine.engine import Unsuitable
+
+        expected = self._padded(SAMPLE)
+        try:
+            encoder = Encoder(self._model[0].auto_model)
+        except (Unsuitable, AttributeError):
+            return None
+        rows = self._tokens(SAMPLE)
+        for first in (0, 1 + (self._model.tokenizer.pad_token_id or 0)):  # as in RoBERTa
+            encoder.first = first
+            try:
+                got = self._vectors(encoder, rows)
+            except Exception:  # whatever a model's own code makes of it
+                break
+            if got.shape == expected.shape and np.sum(got * expected, axis=1).min() > cosine:
+                return encoder
+        encoder.restore()
+        return None
 
     def embed(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
         """Unit vectors, in batches of similar length within a token budget."""
-        lengths = self._lengths(inputs)
-        errors: dict[int, SqlllmError] = {}
-        fits: dict[int, int] = {}
-        for row, length in enumerate(lengths):
-            if length > self.window and not task.truncate:
-                errors[row] = self._too_long(inputs[row], length)
-            else:
-                fits[row] = min(length, self.window)
-        if errors:
-            yield Batch([], _matrix([]), errors)
-        for rows in by_tokens(fits, TOKEN_BUDGET):
-            vectors = self._encode([inputs[row] for row in rows])
-            yield Batch(rows, vectors, prompt_tokens=sum(fits[row] for row in rows))
+
+        def read(part: list[int]) -> list[list[int]]:
+            return self._tokens([inputs[row] for row in part])
+
+        parts = list(windows(inputs))
+        for part, tokens in zip(parts, ahead(read, parts), strict=True):
+            errors: dict[int, SqlllmError] = {}
+            fits: dict[int, list[int]] = {}
+            for row, ids in zip(part, tokens, strict=True):
+                if len(ids) <= self.window:
+                    fits[row] = ids
+                elif task.truncate:
+                    fits[row] = self._cut(ids)
+                else:
+                    errors[row] = self._too_long(inputs[row], len(ids))
+            if errors:
+                yield Batch([], _matrix([]), errors)
+            lengths = {row: len(ids) for row, ids in fits.items()}
+
+            def run(rows: list[int], fits: dict[int, list[int]] = fits) -> Any:
+                if self._encoder is None:
+                    return self._padded([inputs[row] for row in rows])
+                return self._vectors(self._encoder, [fits[row] for row in rows])
+
+            for rows, vectors in halving(lengths, self._budget, run):
+                yield Batch(rows, vectors, prompt_tokens=sum(lengths[row] for row in rows))
 
     def choose(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
         """Softmax over the similarities to the labels."""
@@ -114,15 +161,31 @@ class SentenceModel(Model):
             vectors[i] = total / (total @ total) ** 0.5
         return vectors
 
-    def _encode(self, texts: list[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def _encode(self, texts: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Of a few texts, none too long, in their order."""
+        import numpy as np
+
+        batches = list(self.embed(Task("embed", truncate=True), texts))
+        order = np.argsort([row for batch in batches for row in batch.rows])
+        vectors = [batch.answers for batch in batches]
+        return _matrix(np.concatenate(vectors)[order]) if batches else _matrix([])
+
+    def _vectors(
+        self, encoder: Encoder, rows: Sequence[Sequence[int]]
+    ) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Of token ids, in packed rows; pooled in float32."""
+        with self._lock:
+            states, mask = encoder.states(rows)
+            return self._pooled({"token_embeddings": states, "attention_mask": mask})
+
+    def _padded(self, texts: list[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
         """As `SentenceTransformer.encode`, which doesn't pool in float32."""
-        if not texts:
-            return _matrix([])
         import torch
 
         prompt = self._model.prompts.get(self._model.default_prompt_name or "", "")
         with self._lock, torch.inference_mode():
-            features = self._model.preprocess(texts, prompt=prompt or None)
+            with self._reading:
+                features = self._model.preprocess(texts, prompt=prompt or None)
             on_device = {
                 name: value.to(self._model.device) if torch.is_tensor(value) else value
                 for name, value in features.items()
@@ -130,18 +193,37 @@ class SentenceModel(Model):
             state = self._model[0](on_device)
             if "token_embeddings" in state:  # not in models that look words up
                 state["token_embeddings"] = state["token_embeddings"].float()
+            return self._pooled(state)
+
+    def _pooled(self, state: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """What the model's other modules make of the encoder's output, as unit vectors."""
+        import torch
+
+        with torch.inference_mode():
             for module in list(self._model)[1:]:
                 state = module(state)
             vectors = torch.nn.functional.normalize(state["sentence_embedding"].float(), dim=-1)
         return _matrix(vectors.cpu().numpy())
 
-    def _lengths(self, texts: Sequence[str]) -> list[int]:
+    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids with the special tokens, however long."""
         if not texts:
             return []
         # The Rust tokenizer behind it: no truncation, no tensors, all cores.
-        with self._lock:  # truncation is the tokenizer's state
-            encoded = self._model.tokenizer(list(texts), truncation=False, verbose=False)
-        return [len(ids) for ids in encoded["input_ids"]]
+        with self._reading:
+            encoded = self._model.tokenizer(
+                list(texts), truncation=False, return_attention_mask=False, verbose=False
+            )
+        ids: list[list[int]] = encoded["input_ids"]
+        return ids
+
+    def _cut(self, ids: list[int]) -> list[int]:
+        """A row's beginning, with the special tokens that end it."""
+        last = self._model.tokenizer.num_special_tokens_to_add() - 1
+        return [*ids[: self.window - last], *ids[len(ids) - last :]]
+
+    def _lengths(self, texts: Sequence[str]) -> list[int]:
+        return [len(ids) for ids in self._tokens(texts)]
 
     def _too_long(self, text: str, length: int) -> InputTooLong:
         return InputTooLong(
