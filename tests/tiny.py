@@ -27,6 +27,8 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma": ("GemmaConfig", {"head_dim": 8}),
     "gemma2": ("Gemma2Config", {"head_dim": 8, "sliding_window": 16, "query_pre_attn_scalar": 8}),
     "phi3": ("Phi3Config", {}),
+    "granite": ("GraniteConfig", {"logits_scaling": 8.0}),
+    "gpt_oss": ("GptOssConfig", {"head_dim": 8, "sliding_window": 16, "num_local_experts": 4}),
     "bloom": ("BloomConfig", {"n_head": 4, "n_layer": 2}),  # positions as biases: not for Engine
 }
 

@@ -138,12 +138,14 @@ def attention(
     sqlllm_step: Step,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    s_aux: Any = None,
     **_: Any,
 ) -> tuple[Any, None]:
     """The function that transformers' attention modules call: (1, heads, T, size) each.
 
-    Anything else that a module passes is ignored: whether a model may run here is decided by
-    comparing with its own forward pass (`Engine`).
+    `s_aux` is a score per head for looking at nothing (attention sinks, as in gpt-oss). Anything
+    else that a module passes is ignored: whether a model may run here is decided by comparing
+    with its own forward pass (`Engine`).
     """
     step, layer = sqlllm_step, module.layer_idx
     heads, size = query.shape[1], query.shape[3]
@@ -157,7 +159,9 @@ def attention(
     )
     out, lse = _own(step, layer, tokens, scale, window, softcap)
     if step.prefix is not None:
-        out = _merged(out, lse, *_prefix(step, layer, tokens, scale, window, softcap))
+        out, lse = _merged(out, lse, *_prefix(step, layer, tokens, scale, window, softcap))
+    if s_aux is not None:
+        out = out * (lse - s_aux.view(-1, group)).sigmoid().unsqueeze(-1).to(out.dtype)
     return out.reshape(1, len(tokens), heads, -1), None
 
 
@@ -198,11 +202,12 @@ def _prefix(
     return out, lse
 
 
-def _merged(out: Any, lse: Any, other: Any, other_lse: Any) -> Any:
+def _merged(out: Any, lse: Any, other: Any, other_lse: Any) -> tuple[Any, Any]:
     import torch
 
     weight = torch.sigmoid(other_lse - lse).unsqueeze(-1)
-    return torch.lerp(out.float(), other.float(), weight).to(out.dtype)
+    both = torch.lerp(out.float(), other.float(), weight).to(out.dtype)
+    return both, torch.logaddexp(lse, other_lse)
 
 
 def additive(seen: Any, dtype: Any) -> Any:

@@ -51,7 +51,10 @@ class Engine:
         self.ridge = RIDGE.get(self.device, 32)
         self._base = model.base_model
         self._head = model.get_output_embeddings()
-        self._softcap: float | None = getattr(model.config, "final_logit_softcapping", None)
+        config = model.config
+        self._softcap: float | None = getattr(config, "final_logit_softcapping", None)  # Gemma 2
+        self._scale: float = getattr(config, "logit_scale", None) or 1.0  # Cohere
+        self._scale /= getattr(config, "logits_scaling", None) or 1.0  # Granite
         self._prefixes: OrderedDict[tuple[int, ...], Slots] = OrderedDict()
         self._lock = threading.Lock()  # one pass at a time: torch uses all cores for each
         self._token_bytes = self._tried()
@@ -137,7 +140,7 @@ class Engine:
     def logits(self, hidden: Any) -> Any:
         """Over the whole vocabulary, in the model's precision."""
         with inference():
-            return self._capped(self._head(hidden))
+            return self._final(self._head(hidden))
 
     def label_logits(self, hidden: Any, tokens: Sequence[int]) -> Any:
         """Of some tokens only, in float32: bfloat16 logits are multiples of 1/8 and tie."""
@@ -145,7 +148,7 @@ class Engine:
             rows = self._head.weight[list(tokens)].float()
             logits = hidden.float() @ rows.T
             bias = getattr(self._head, "bias", None)
-            return self._capped(logits if bias is None else logits + bias[list(tokens)].float())
+            return self._final(logits if bias is None else logits + bias[list(tokens)].float())
 
     def rows_for(self, capacity: int) -> int:
         """How many rows of `capacity` tokens of their own to hold at once."""
@@ -163,7 +166,10 @@ class Engine:
             )
         return out[0][0]
 
-    def _capped(self, logits: Any) -> Any:
+    def _final(self, logits: Any) -> Any:
+        """What some models do to their logits."""
+        if self._scale != 1:
+            logits = logits * self._scale
         cap = self._softcap
         return logits if not cap else cap * (logits / cap).tanh()
 
