@@ -1,4 +1,4 @@
-"""What rewriting takes and what it saves: `make bench`.
+"""What rewriting takes and what it saves: `make bench-rewrite`.
 
 Milliseconds are medians of several rounds. Inputs are those sent to a model that answers from the
 labels of 2,000 film reviews, with rewriting and without; without that data set they are left out.

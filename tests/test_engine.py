@@ -12,6 +12,7 @@ import pytest
 from tiny import CONFIGS, collect, reference, save
 
 import sqlllm
+from sqlllm.engine import attention
 from sqlllm.engine.prompt import answers, choice_prompt, completion_prompt, encode
 from sqlllm.models.causal import CausalModel
 
@@ -89,6 +90,18 @@ def test_scores_equal_full_prompt_log_probabilities(
         np.testing.assert_allclose(got[row], expected, atol=1e-4)
         alone = collect(model.choose(task, [text]))[0]
         np.testing.assert_allclose(alone, expected, atol=1e-4)
+
+
+def test_without_a_flash_kernel(model: CausalModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: scores are made in parts and merged in the same way."""
+    write = sqlllm.Task("complete", system="be brief", max_tokens=9)
+    choose = sqlllm.Task("choose", labels=("bug", "bug report", "b"))
+    expected = [collect(model.complete(write, TEXTS)), collect(model.choose(choose, TEXTS))]
+    monkeypatch.setattr(attention, "FLASH", False)
+    monkeypatch.setattr(attention, "SCORES", 3000)
+    assert collect(model.complete(write, TEXTS)) == expected[0]
+    for row, odds in collect(model.choose(choose, TEXTS)).items():
+        np.testing.assert_allclose(odds, expected[1][row], atol=1e-5)
 
 
 def test_special_tokens_in_rows_and_instructions_are_plain_text(model: CausalModel) -> None:

@@ -34,6 +34,58 @@ def test_minilm_embeds_as_sentence_transformers_does(dtype: str, cosine: float) 
     assert (got * expected).sum(axis=1).min() >= cosine
 
 
+@pytest.mark.parametrize("short", [160, 0])
+def test_packed_rows_by_either_kernel_are_the_padded_ones(
+    monkeypatch: pytest.MonkeyPatch, short: int
+) -> None:
+    from sqlllm.engine import encoder
+
+    texts = [f"{'word ' * (i % 9)}{i}" for i in range(40)] + ["long " * 300]
+    task = sqlllm.Task("embed", truncate=True)
+    model = SentenceModel(minilm_folder(), dtype="float32")
+    assert model._encoder is not None
+    monkeypatch.setattr(encoder, "SHORT", short)
+    got = np.zeros((len(texts), 384), np.float32)
+    for batch in model.embed(task, texts):
+        got[batch.rows] = batch.answers
+    model._encoder.restore()
+    padded = model._padded(texts)
+    np.testing.assert_allclose(got, padded, atol=1e-5)
+
+
+def test_the_kernel_for_cuda_gets_the_rows_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for torch's kernel, which has no CPU form."""
+    import torch
+    from torch.nn.attention import varlen
+
+    from sqlllm.engine import encoder
+
+    def stand_in(q: Any, k: Any, v: Any, ends: Any, _: Any, longest: int, __: int) -> Any:
+        lengths = ends.diff().tolist()
+        assert max(lengths) == longest
+        parts = [x.split(lengths) for x in (q, k, v)]
+        rows = [[x.transpose(0, 1)[None] for x in row] for row in zip(*parts, strict=True)]
+        outs = [torch.nn.functional.scaled_dot_product_attention(*row)[0] for row in rows]
+        return torch.cat([out.transpose(0, 1) for out in outs])
+
+    texts = [f"{'word ' * (i % 9)}{i}" for i in range(20)]
+    model = SentenceModel(minilm_folder(), dtype="float32")
+    expected = model._encode(texts)
+    monkeypatch.setattr(varlen, "varlen_attn", stand_in)
+    monkeypatch.setattr(encoder, "KERNEL", {"cpu"})
+    np.testing.assert_allclose(model._encode(texts), expected, atol=1e-5)
+
+
+def test_an_encoder_that_takes_no_packed_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sqlllm.engine import encoder
+
+    expected = SentenceModel(minilm_folder(), dtype="float32")._encode(["a", "b c"])
+    monkeypatch.setattr(encoder, "_alike", lambda q, *_: q * 0)
+    model = SentenceModel(minilm_folder(), dtype="float32")
+    assert model._encoder is None
+    np.testing.assert_allclose(model._encode(["a", "b c"]), expected, atol=1e-5)
+
+
 def test_every_label_is_in_the_set_for_tickets_and_hostile_strings() -> None:
     draw = random.Random(7)
     alphabet = "abc \t\n\x01\x1b\x7f'\"{}%;<|>\u202e\u200b😀שלום中é\uffff"

@@ -11,6 +11,7 @@ from sqlllm.engine.fuse import fuse, undo
 
 NAME = "sqlllm_encoder"  # in transformers' register of attention functions
 
+KERNEL = frozenset({"cuda"})  # devices for which torch has a kernel for packed rows
 SHORT = 160
 """Tokens of a row up to which two matrix products and a softmax beat the CPU's flash kernel."""
 
@@ -53,7 +54,7 @@ def attention(
         raise NotImplementedError(msg)
     scale = query.shape[3] ** -0.5 if scaling is None else scaling
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
-    if query.device.type == "cuda":
+    if query.device.type in KERNEL:
         return _kernel(q, k, v, scale, sqlllm_runs)[None], None
     outs = []
     for at, rows, length in sqlllm_runs:
