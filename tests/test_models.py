@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny import collect, reference
 
 import sqlllm
+from sqlllm.engine.prompt import answers, choice_prompt, completion_prompt, encode
 from sqlllm.models import registry
+from sqlllm.models.causal import CausalModel
 from sqlllm.models.pull import smollm2_folder
 from sqlllm.models.sentence import SentenceModel, minilm_folder
 
@@ -136,6 +139,45 @@ def test_smollm2_answers() -> None:
         ).fetchone()
     assert "Paris" in text
     assert good > 0.5 > bad
+
+
+def test_smollm2_equals_transformers_token_for_token() -> None:
+    import torch
+
+    try:
+        folder = smollm2_folder()
+    except sqlllm.ModelMissing as error:
+        pytest.skip(str(error))
+    with (ROOT / "examples" / "tickets.csv").open(encoding="utf-8") as file:
+        texts = [row["body"][:300] for row in csv.DictReader(file) if row["body"]][:6]
+    model, plain = CausalModel(folder, dtype="float32"), reference(folder)
+    write = sqlllm.Task("complete", system="Answer in one sentence.", max_tokens=16)
+    choose = sqlllm.Task("choose", labels=tuple(TOPICS))
+    written, chosen = collect(model.complete(write, texts)), collect(model.choose(choose, texts))
+    prompt = completion_prompt(model._tokenizer, write.system)
+    question = choice_prompt(model._tokenizer, choose)
+    labels = [encode(model._tokenizer, answer) for answer in answers(choose)]
+
+    def scores(text: str) -> Any:
+        tokens = [*question.head, *encode(model._tokenizer, text), *question.tail]
+        found = []
+        for label in labels:
+            with torch.inference_mode():
+                odds = plain(torch.tensor([tokens + label])).logits[0].log_softmax(-1)
+            found.append(sum(odds[len(tokens) - 1 + i, t] for i, t in enumerate(label)))
+        return torch.stack(found) / torch.tensor([len(label) for label in labels])
+
+    neutral = scores("N/A")
+    for row, text in enumerate(texts):
+        ids = torch.tensor([[*prompt.head, *encode(model._tokenizer, text), *prompt.tail]])
+        out = plain.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=16,
+                             do_sample=False, pad_token_id=0)  # fmt: skip
+        assert written[row] == model._tokenizer.decode(
+            out[0, ids.shape[1] :], skip_special_tokens=True
+        )
+        np.testing.assert_allclose(
+            chosen[row], (scores(text) - neutral).softmax(-1).numpy(), atol=1e-4
+        )
 
 
 def test_concurrent_first_calls_load_once(monkeypatch: pytest.MonkeyPatch) -> None:
