@@ -1,7 +1,7 @@
 # Each target sets up .venv by itself; `make demo` is the first thing to try.
 PY := .venv/bin/python
 
-.PHONY: demo test test-oldest bench lint types
+.PHONY: demo test test-oldest bench bench-rewrite lint types
 
 .venv/.ready: pyproject.toml constraints.txt
 	python3 -m venv .venv
@@ -23,8 +23,12 @@ test-oldest: .venv/.ready
 		tests/test_rewrite.py tests/test_differential.py tests/test_gather.py tests/test_joins.py \
 		tests/test_explain.py
 
-# Inputs sent and seconds taken by rewriting; the README's figures.
+# This machine, and sqlllm on it against transformers; the README's figures. Takes many minutes.
 bench: .venv/.ready
+	$(PY) -m sqlllm bench
+
+# Inputs sent and seconds taken by rewriting; the README's figures.
+bench-rewrite: .venv/.ready
 	$(PY) tests/bench_rewrite.py
 
 lint: .venv/.ready

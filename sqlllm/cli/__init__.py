@@ -24,6 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     explain.add_argument("query", help="SQL, or - to read it from standard input")
     explain.add_argument("-d", "--database", default=":memory:", help="a DuckDB file")
     explain.add_argument("--analyze", action="store_true", help="run it, and show what was asked")
+    from sqlllm.cli.bench import add_parser, bench
+
+    add_parser(commands)
     given = parser.parse_args(argv)
     try:
         if given.command == "pull":
@@ -45,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             with connect(given.database) as db:
                 print(db.explain(_query(given.query), analyze=given.analyze))
+        elif given.command == "bench":
+            return bench(given)
         else:
             _print(given.database, _query(given.query), usage=True)
     except Exception as error:

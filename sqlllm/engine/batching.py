@@ -14,7 +14,7 @@ WINDOW_ROWS, WINDOW_CHARACTERS = 4096, 1 << 21  # texts that are token ids at th
 
 
 def by_tokens(lengths: Mapping[int, int], budget: int) -> Iterator[list[int]]:
-    """Rows of similar length, the longest first, in batches within `budget` padded tokens.
+    """Rows of similar length, the longest first, in even batches within `budget` padded tokens.
 
     Args:
         lengths: Row -> tokens.
@@ -23,15 +23,20 @@ def by_tokens(lengths: Mapping[int, int], budget: int) -> Iterator[list[int]]:
     Example:
         >>> list(by_tokens({0: 5, 1: 1, 2: 4, 3: 20}, budget=10))
         [[3], [0, 2], [1]]
+        >>> [len(batch) for batch in by_tokens(dict.fromkeys(range(12), 1), budget=10)]
+        [6, 6]
     """
+    total = sum(lengths.values())
+    even = total / max(-(-total // budget), 1)  # not full batches and then a scrap
     batch: list[int] = []
-    widest = 0
+    size = widest = 0
     for row in sorted(lengths, key=lambda row: (-lengths[row], row)):
-        widest = widest if batch else lengths[row]
-        if batch and widest * (len(batch) + 1) > budget:
+        widest = max(widest, lengths[row])
+        if batch and (widest * (len(batch) + 1) > budget or size >= even):
             yield batch
-            batch, widest = [], lengths[row]
+            batch, size, widest = [], 0, lengths[row]
         batch.append(row)
+        size += lengths[row]
     if batch:
         yield batch
 

@@ -12,7 +12,7 @@ from sqlllm.engine.fuse import fuse, undo
 NAME = "sqlllm_encoder"  # in transformers' register of attention functions
 
 KERNEL = frozenset({"cuda"})  # devices for which torch has a kernel for packed rows
-SHORT = 160
+SHORT = 256
 """Tokens of a row up to which two matrix products and a softmax beat the CPU's flash kernel."""
 
 Run = tuple[int, int, int]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -34,7 +33,7 @@ class Engine:
 
     The model's own code does everything but attention. Whether that gives the same numbers is
     tried once, on a few tokens: a model for which it doesn't, or that can't be run like this,
-    raises `Unsuitable` and is left as it was.
+    raises `Unsuitable` and is left as it was. Not for several threads at once: see `worker`.
 
     Args:
         model: A causal language model on its device, in evaluation mode.
@@ -56,23 +55,20 @@ class Engine:
         self._scale: float = getattr(config, "logit_scale", None) or 1.0  # Cohere
         self._scale /= getattr(config, "logits_scaling", None) or 1.0  # Granite
         self._prefixes: OrderedDict[tuple[int, ...], Slots] = OrderedDict()
-        self._lock = threading.Lock()  # one pass at a time: torch uses all cores for each
         self._token_bytes = self._tried()
 
     def prefix(self, tokens: tuple[int, ...]) -> Slots | None:
         """Keys and values of what all rows of a task begin with; the latest few are kept."""
         if not tokens:
             return None
-        with self._lock:
-            found = self._prefixes.get(tokens)
+        found = self._prefixes.get(tokens)
         if found is None:
             found = Slots(1, len(tokens))
             self.read(found, 0, [tokens], [0])
-        with self._lock:
-            self._prefixes[tokens] = found
-            self._prefixes.move_to_end(tokens)
-            while len(self._prefixes) > 4:
-                self._prefixes.popitem(last=False)
+        self._prefixes[tokens] = found
+        self._prefixes.move_to_end(tokens)
+        while len(self._prefixes) > 4:
+            self._prefixes.popitem(last=False)
         return found
 
     def read(
@@ -155,7 +151,7 @@ class Engine:
         return rows_that_fit(capacity * self._token_bytes, self.device, self.budget.rows)
 
     def _forward(self, ids: Any, step: Step) -> Any:
-        with self._lock, inference():
+        with inference():
             out = self._base(
                 input_ids=ids[None],
                 position_ids=(

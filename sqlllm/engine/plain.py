@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,6 @@ class Plain:
     def __init__(self, model: Any) -> None:
         self.model = model
         self.budget = Budget(TOKENS.get(model.device.type, 4096), 64)
-        self._lock = threading.Lock()
 
     def score(self, bodies: Sequence[Sequence[int]], trie: LabelTrie) -> Any:
         """Mean log-probability of each label's tokens: each label in a row of its own."""
@@ -41,7 +39,7 @@ class Plain:
             size = max(self.budget.tokens // len(alike[0][0]), 1)
             for part in (alike[i : i + size] for i in range(0, len(alike), size)):
                 ids = torch.tensor([tokens for tokens, _, _ in part], device=self.model.device)
-                with self._lock, inference():
+                with inference():
                     logits = self.model(input_ids=ids, use_cache=False).logits
                 for row, (tokens, i, j) in zip(logits, part, strict=True):
                     count = len(labels[j])
@@ -66,7 +64,7 @@ class Plain:
                     eos_token_id=sorted(picker.ends),
                     pad_token_id=min(picker.ends, default=0),
                 )
-                with self._lock, inference():
+                with inference():
                     self.model.generate(
                         ids,
                         attention_mask=torch.ones_like(ids),

@@ -18,6 +18,7 @@ from sqlllm.engine.prompt import (
     encode_all,
     extraction_prompt,
 )
+from sqlllm.engine.worker import on_model_thread, stepped
 from sqlllm.errors import BadAnswer, InputTooLong, ModelMissing, SqlllmError, excerpt
 from sqlllm.models.base import Batch, Model
 
@@ -136,12 +137,12 @@ class CausalModel(Model):
             if bodies and bias is None:
                 one = {0: len(neutral)}
                 _, bias = next(
-                    halving(one, budget, lambda _: self._score(prompt.head, [neutral], trie))
+                    halving(one, budget, lambda _: self._scored(prompt.head, [neutral], trie))
                 )
             lengths = {row: len(body) for row, body in bodies.items()}
 
             def score(rows: list[int], bodies: dict[int, list[int]] = bodies) -> Any:
-                return self._score(prompt.head, [bodies[row] for row in rows], trie)
+                return self._scored(prompt.head, [bodies[row] for row in rows], trie)
 
             for rows, scores in halving(lengths, budget, score):
                 yield Batch(
@@ -191,7 +192,7 @@ class CausalModel(Model):
                 )
                 for at, body in bodies.items()
             )
-            for done in self._write(prompt.head, rows, picker):
+            for done in stepped(self._write(prompt.head, rows, picker)):
                 yield self._answers(task, prompt, done)
 
     def _write(
@@ -248,15 +249,16 @@ class CausalModel(Model):
 
         return ahead(read, windows(inputs))
 
-    def _score(
+    def _scored(
         self, head: tuple[int, ...], bodies: Sequence[Sequence[int]], trie: LabelTrie
     ) -> Any:
         from sqlllm.engine.engine import Engine
         from sqlllm.engine.scoring import score
 
         if isinstance(self._engine, Engine):
-            return score(self._engine, head, bodies, trie)
-        return self._engine.score([[*head, *body] for body in bodies], trie)
+            return on_model_thread(score, self._engine, head, bodies, trie)
+        whole = [[*head, *body] for body in bodies]
+        return on_model_thread(self._engine.score, whole, trie)
 
     def _text(self, tokens: list[int]) -> str:
         text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sqlllm.engine.worker import on_model_thread
 from sqlllm.errors import ConfigError, UnknownModel, did_you_mean
 from sqlllm.models.base import Model
 
@@ -58,7 +59,7 @@ _LOADING = threading.Lock()  # two first calls at once load a model once
 def load(uri: str) -> Model:
     """The model that a URI names; the same object for the whole process."""
     with _LOADING, _quiet():
-        return _load(uri)
+        return on_model_thread(_load, uri)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sqlllm.engine.batching import ahead, windows
 from sqlllm.engine.device import device, precision, weights_digest
 from sqlllm.engine.memory import Budget, halving
+from sqlllm.engine.worker import on_model_thread
 from sqlllm.errors import InputTooLong, ModelMissing, SqlllmError, excerpt
 from sqlllm.models.base import Batch, Model
 from sqlllm.task import Task
@@ -25,7 +26,7 @@ TEMPERATURE = 0.06
 all-MiniLM-L6-v2 on banking77's 10,003 training rows and 77 labels (1.476); expected calibration
 error on its test set 0.023."""
 
-TOKENS = {"cpu": 4096, "mps": 16384, "cuda": 131072}
+TOKENS = {"cpu": 2048, "mps": 16384, "cuda": 131072}
 """Tokens per batch: fills two cores and stays in their caches; a GPU takes what fills it."""
 
 SAMPLE = ["a", "Some longer text, with CAPITALS and numbers: 12."]
@@ -65,7 +66,6 @@ class SentenceModel(Model):
             str(folder), local_files_only=True, trust_remote_code=False, device=where
         ).eval()
         self._model[0].to(getattr(torch, dtype))  # pooling and what follows stay in float32
-        self._lock = threading.Lock()  # one batch at a time: torch uses all cores for each
         self._reading = threading.Lock()  # truncation is the tokenizer's state
         self._encoder: Encoder | None = None
         self.fingerprint = f"sentence:{weights_digest(folder)}:{dtype}"
@@ -120,8 +120,8 @@ class SentenceModel(Model):
 
             def run(rows: list[int], fits: dict[int, list[int]] = fits) -> Any:
                 if self._encoder is None:
-                    return self._padded([inputs[row] for row in rows])
-                return self._vectors(self._encoder, [fits[row] for row in rows])
+                    return on_model_thread(self._padded, [inputs[row] for row in rows])
+                return on_model_thread(self._vectors, self._encoder, [fits[row] for row in rows])
 
             for rows, vectors in halving(lengths, self._budget, run):
                 yield Batch(rows, vectors, prompt_tokens=sum(lengths[row] for row in rows))
@@ -174,16 +174,15 @@ class SentenceModel(Model):
         self, encoder: Encoder, rows: Sequence[Sequence[int]]
     ) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Of token ids, in packed rows; pooled in float32."""
-        with self._lock:
-            states, mask = encoder.states(rows)
-            return self._pooled({"token_embeddings": states, "attention_mask": mask})
+        states, mask = encoder.states(rows)
+        return self._pooled({"token_embeddings": states, "attention_mask": mask})
 
     def _padded(self, texts: list[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
         """As `SentenceTransformer.encode`, which doesn't pool in float32."""
         import torch
 
         prompt = self._model.prompts.get(self._model.default_prompt_name or "", "")
-        with self._lock, torch.inference_mode():
+        with torch.inference_mode():
             with self._reading:
                 features = self._model.preprocess(texts, prompt=prompt or None)
             on_device = {

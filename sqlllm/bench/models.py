@@ -1,0 +1,230 @@
+"""The models under measurement: one that sqlllm runs, and an untouched one for the others."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sqlllm.bench.configs import config_of
+from sqlllm.bench.limits import Shape
+from sqlllm.errors import ConfigError, ModelMissing, UnknownModel, did_you_mean
+from sqlllm.models.base import Model
+from sqlllm.models.registry import BUILTIN
+from sqlllm.settings import Settings
+
+
+@dataclass
+class Causal:
+    """A language model, once for each side.
+
+    Attributes:
+        name: As the user called it.
+        ours: What `connect(models=...)` gets.
+        tokenizer: Of both.
+        shape: Its sizes.
+        make: Another copy as transformers makes it, with its own attention.
+        place: Where it runs.
+        dtype: In which precision.
+        folder: Its files; None for random weights.
+        config: Its transformers configuration.
+    """
+
+    name: str
+    ours: Model
+    tokenizer: Any
+    shape: Shape
+    make: Callable[[], Any]
+    place: str
+    dtype: str
+    folder: Path | None
+    config: Any
+
+    @cached_property
+    def plain(self) -> Any:
+        """The copy that the baselines use."""
+        return self.make()
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """Tokens that end an answer."""
+        ends = self.plain.generation_config.eos_token_id
+        return [ends] if isinstance(ends, int) else list(ends or ())
+
+    @cached_property
+    def files(self) -> Path:
+        """A folder for engines that load one; without weights where they are random."""
+        if self.folder is not None:
+            return self.folder
+        folder = Path(tempfile.mkdtemp(prefix="sqlllm-bench-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        self.config.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        return folder
+
+
+@dataclass
+class Sentence:
+    """An embedding model, once for each side."""
+
+    name: str
+    ours: Model
+    tokenizer: Any
+    shape: Shape
+    folder: Path
+    place: str
+    dtype: str
+
+    def encoder(self, dtype: str) -> Any:
+        """A `SentenceTransformer` in that precision."""
+        import torch
+        from sentence_transformers import SentenceTransformer
+
+        model = SentenceTransformer(
+            str(self.folder), local_files_only=True, trust_remote_code=False, device=self.place
+        )
+        return model.to(getattr(torch, dtype)).eval()
+
+
+def causal(name: str, place: str, dtype: str) -> Causal:
+    """The model that SQL calls `name`, or `hf:<folder>`."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    from sqlllm.models.causal import CausalModel
+
+    folder = folder_of(name)
+    if not (folder / "config.json").is_file():
+        msg = f"model {name!r} is not on this machine"
+        raise ModelMissing(msg, hint=f"run `sqlllm pull {name}`, or name a local folder")
+    if (folder / "modules.json").is_file():
+        msg = f"model {name!r} is an embedding model"
+        raise ConfigError(msg, hint="name a language model, or give it as --embed-model")
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    return Causal(
+        name=name,
+        ours=CausalModel(folder, dtype=dtype),
+        tokenizer=AutoTokenizer.from_pretrained(folder, local_files_only=True),
+        shape=_shape(config, dtype),
+        make=lambda: _loaded(folder, place, dtype),
+        place=place,
+        dtype=dtype,
+        folder=folder,
+        config=config,
+    )
+
+
+def random_causal(given: str, place: str, dtype: str) -> Causal:
+    """Random weights in a given shape, always the same ones; smollm2's tokenizer.
+
+    Args:
+        given: A name of `CONFIGS`, or a `config.json` of transformers.
+        place: `cpu`, `cuda` or `mps`.
+        dtype: `float32` or `bfloat16`.
+    """
+    from transformers import AutoTokenizer
+
+    from sqlllm.models.causal import CausalModel
+    from sqlllm.models.pull import smollm2_folder
+
+    tokenizer = AutoTokenizer.from_pretrained(smollm2_folder(), local_files_only=True)
+    config = config_of(given, tokenizer)
+    return Causal(
+        name=f"{given} (random weights)",
+        ours=CausalModel.of(
+            _filled(config, place, dtype), tokenizer, fingerprint=f"random:{given}:{dtype}"
+        ),
+        tokenizer=tokenizer,
+        shape=_shape(config, dtype),
+        make=lambda: _filled(config, place, dtype),
+        place=place,
+        dtype=dtype,
+        folder=None,
+        config=config,
+    )
+
+
+def sentence(name: str, place: str, dtype: str) -> Sentence:
+    """The embedding model that SQL calls `name`, or `hf:<folder>`."""
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    from sqlllm.models.sentence import SentenceModel
+
+    folder = folder_of(name)
+    if not (folder / "modules.json").is_file():
+        msg = f"model {name!r} is not an embedding model on this machine"
+        raise ConfigError(msg, hint="name `minilm`, or hf:<folder> of such a model")
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    return Sentence(
+        name=name,
+        ours=SentenceModel(folder, dtype=dtype),
+        tokenizer=AutoTokenizer.from_pretrained(folder, local_files_only=True),
+        shape=_shape(config, dtype, auto=AutoModel, causal=False),
+        folder=folder,
+        place=place,
+        dtype=dtype,
+    )
+
+
+def folder_of(name: str) -> Path:
+    """Where the files of a model are that SQL can name."""
+    from sqlllm.models.pull import hub_folder, smollm2_folder
+    from sqlllm.models.sentence import minilm_folder
+
+    known = {**BUILTIN, **Settings.load().models}
+    uri = known.get(name, name if ":" in name else None)
+    if not isinstance(uri, str):
+        msg = f"unknown model {name!r}"
+        raise UnknownModel(msg, hint=did_you_mean(name, known))
+    scheme, _, place = uri.partition(":")
+    if scheme == "hf":
+        return Path(place) if Path(place).is_dir() else hub_folder(place)
+    if uri in BUILTIN.values():
+        return smollm2_folder() if scheme == "smollm2" else minilm_folder()
+    msg = f"bench can't load {uri!r}"
+    raise ConfigError(msg, hint="name `smollm2`, `minilm` or hf:<folder>")
+
+
+def _shape(config: Any, dtype: str, *, auto: Any = None, causal: bool = True) -> Shape:
+    """From a model without memory: counting modules needs no weights."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = (auto or AutoModelForCausalLM).from_config(config, dtype=getattr(torch, dtype))
+    return Shape.of(model, causal=causal)
+
+
+def _loaded(folder: Path, place: str, dtype: str) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+        dtype=getattr(torch, dtype),
+        attn_implementation="sdpa",
+    )
+    return model.to(place).eval()
+
+
+def _filled(config: Any, place: str, dtype: str) -> Any:
+    """Made in its precision on its device: 7B parameters in float32 would not fit twice."""
+    import copy
+
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    with torch.device(place):
+        # A copy: a model keeps its configuration, and two must not share the attention's name.
+        model = AutoModelForCausalLM.from_config(
+            copy.deepcopy(config), dtype=getattr(torch, dtype), attn_implementation="sdpa"
+        )
+    return model.eval()

@@ -1,0 +1,114 @@
+"""The measuring itself: warm up, then rounds of ours and every baseline back to back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlllm.bench import machine
+from sqlllm.bench.memory import CALLS, footprint
+from sqlllm.bench.method import OURS, Answered, Method, Skipped, Workload
+from sqlllm.bench.options import Options
+from sqlllm.bench.report import Report, Table, line_of
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """Runs workloads into a report.
+
+    The order turns around from round to round, so that what a method leaves behind for the next
+    one meets all of them. A baseline that fails is left out, with its reason; ours may not fail.
+
+    Attributes:
+        options: Sizes.
+        place: Where the models run.
+        dtype: In which precision.
+        report: Grows as figures come in.
+        say: Gets a line per step.
+    """
+
+    options: Options
+    place: str
+    dtype: str
+    report: Report
+    say: Callable[[str], None]
+
+    def workload(self, name: str, build: Callable[[], Workload]) -> None:
+        """Warm up and measure one."""
+        try:
+            made = build()
+        except Skipped as why:
+            self.report.skipped[name] = str(why)
+            self.say(f"{name}: skipped: {why}")
+            return
+        lines = [line_of(method) for method in made.methods]
+        table = Table(name, made.facts, lines, skipped=made.skipped, notes=made.notes)
+        self.report.tables.append(table)
+        working = [method for method in made.methods if self._warm(table, method)]
+        ours: Any = None
+        for at in range(self.options.rounds):
+            for method in list(working) if at % 2 == 0 else list(reversed(working)):
+                self.say(f"{name}: round {at + 1}: {method.name}")
+                table.peaks[at] = max(table.peaks.get(at, 0.0), self._watch_peak())
+                answered = self._once(table, method, at)
+                if answered is None:
+                    working.remove(method)
+                    continue
+                if method.kind == OURS:
+                    ours, table.least = answered.answers, made.least(answered)
+                agreement = made.agree(ours, answered.answers, method.kind)
+                table.named(method.name).agreement = agreement
+
+    def memory(self) -> None:
+        """Few and many rows of each function, every time in a new process."""
+        for function in CALLS:
+            for rows in self.options.memory_rows:
+                self.say(f"memory: {function}, {rows:,} rows")
+                try:
+                    found = footprint(
+                        function, rows, dtype=self.dtype, embed_model=self.options.embed_model
+                    )
+                except Skipped as why:
+                    self.report.skipped[f"memory of {function}"] = str(why)
+                    break
+                self.report.memory.append(found)
+
+    def _warm(self, table: Table, method: Method) -> bool:
+        self.say(f"{table.name}: warming up {method.name}")
+        with machine.PeakMemory(self.place) as peak:
+            worked = self._try(table, method, method.warm) is not None
+        table.named(method.name).peak_bytes = peak.bytes
+        return worked
+
+    def _once(self, table: Table, method: Method, at: int) -> Answered | None:
+        with machine.PeakMemory(self.place) as peak:
+            answered = self._try(table, method, method.run)
+        if not isinstance(answered, Answered):
+            return None
+        line = table.named(method.name)
+        line.seconds[at] = answered.seconds
+        line.rows, line.tokens, line.flops = answered.rows, answered.tokens, answered.flops
+        line.peak_bytes = max(line.peak_bytes, peak.bytes)
+        return answered
+
+    def _try(self, table: Table, method: Method, work: Callable[[], object]) -> object:
+        """What `work` gives, or True for nothing; None after a baseline's failure."""
+        try:
+            found = work()
+        except Exception as why:  # whatever another library raises, the others are still measured
+            if method.kind == OURS:
+                raise
+            reason = str(why) if isinstance(why, Skipped) else f"{type(why).__name__}: {why}"
+            table.skipped[method.kind] = reason
+            self.say(f"{table.name}: without {method.name}: {reason}")
+            return None
+        return True if found is None else found
+
+    def _watch_peak(self) -> float:
+        """Once more before every run: a better peak counts, a lower one shows what others take."""
+        report = self.report
+        now = machine.peak_flops(self.place, self.dtype, rounds=1)
+        report.lowest_flops = min(report.lowest_flops, now)
+        report.peaks = replace(report.peaks, flops=max(report.peaks.flops, now))
+        return now
