@@ -11,6 +11,7 @@ import duckdb
 
 from sqlllm.errors import SqlllmError
 from sqlllm.rewrite import Columns, Plan
+from sqlllm.runtime.runtime import BLOCK
 from sqlllm.runtime.usage import Usage
 
 if TYPE_CHECKING:
@@ -99,7 +100,9 @@ def _counted(con: Any, estimate: Estimate, parameters: object) -> list[CallPlan]
         notes = [note for note in (estimate.note, cost.pop("note")) if note]
         rows = cost["rows"]
         batches = (
-            -(-rows // 2048) if estimate.in_chunks else min(1, cost["distinct"] - cost["cached"])
+            -(-rows // 2048)
+            if estimate.in_chunks
+            else -(-(cost["distinct"] - cost["cached"]) // BLOCK)
         )
         note = "; ".join(notes)
         calls.append(CallPlan(estimate.call, **cost, batches=batches, note=note))

@@ -13,6 +13,7 @@ from sqlllm.bench.method import Workload
 from sqlllm.bench.options import Options
 from sqlllm.bench.report import Report
 from sqlllm.bench.rounds import Rounds
+from sqlllm.engine.worker import on_model_thread
 
 __all__ = ["Options", "Report", "run"]
 
@@ -38,7 +39,8 @@ def run(options: Options, say: Say = lambda _: None) -> Report:
         options = replace(options, rounds=min(options.rounds, 1))
     _check(options)
     say("measuring the machine")
-    peaks = machine.measure(place, dtype, rounds=2 if options.quick else 5)
+    rounds = 2 if options.quick else 5
+    peaks = on_model_thread(partial(machine.measure, place, dtype, rounds=rounds))
     report = Report(
         machine=machine.describe(place, dtype),
         options={**asdict(options), "only": options.workloads, "gguf": str(options.gguf or "")},
@@ -47,13 +49,13 @@ def run(options: Options, say: Say = lambda _: None) -> Report:
         judged=(options.model, options.embed_model, options.config) == ("smollm2", "minilm", None)
         and not options.quick,
     )
-    rounds = Rounds(options, place, dtype, report, say)
+    measuring = Rounds(options, place, dtype, report, say)
     try:
         with _quiet():
             for name, build in _builders(options, place, dtype, say):
-                rounds.workload(name, build)
+                measuring.workload(name, build)
             if "memory" in options.workloads:
-                rounds.memory()
+                measuring.memory()
     except KeyboardInterrupt:
         report.interrupted = True
     return report

@@ -7,12 +7,13 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from sqlllm.bench.configs import config_of
 from sqlllm.bench.limits import Shape
+from sqlllm.engine.worker import on_model_thread
 from sqlllm.errors import ConfigError, ModelMissing, UnknownModel, did_you_mean
 from sqlllm.models.base import Model
 from sqlllm.models.registry import BUILTIN
@@ -107,7 +108,7 @@ def causal(name: str, place: str, dtype: str) -> Causal:
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     return Causal(
         name=name,
-        ours=CausalModel(folder, dtype=dtype),
+        ours=on_model_thread(partial(CausalModel, folder, dtype=dtype)),
         tokenizer=AutoTokenizer.from_pretrained(folder, local_files_only=True),
         shape=_shape(config, dtype),
         make=lambda: _loaded(folder, place, dtype),
@@ -135,8 +136,10 @@ def random_causal(given: str, place: str, dtype: str) -> Causal:
     config = config_of(given, tokenizer)
     return Causal(
         name=f"{given} (random weights)",
-        ours=CausalModel.of(
-            _filled(config, place, dtype), tokenizer, fingerprint=f"random:{given}:{dtype}"
+        ours=on_model_thread(
+            lambda: CausalModel.of(
+                _filled(config, place, dtype), tokenizer, fingerprint=f"random:{given}:{dtype}"
+            )
         ),
         tokenizer=tokenizer,
         shape=_shape(config, dtype),
@@ -161,7 +164,7 @@ def sentence(name: str, place: str, dtype: str) -> Sentence:
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     return Sentence(
         name=name,
-        ours=SentenceModel(folder, dtype=dtype),
+        ours=on_model_thread(partial(SentenceModel, folder, dtype=dtype)),
         tokenizer=AutoTokenizer.from_pretrained(folder, local_files_only=True),
         shape=_shape(config, dtype, auto=AutoModel, causal=False),
         folder=folder,

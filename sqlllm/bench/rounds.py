@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from sqlllm.bench import machine
@@ -11,14 +12,17 @@ from sqlllm.bench.memory import CALLS, footprint
 from sqlllm.bench.method import OURS, Answered, Method, Skipped, Workload
 from sqlllm.bench.options import Options
 from sqlllm.bench.report import Report, Table, line_of
+from sqlllm.engine.worker import on_model_thread
 
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
     """Runs workloads into a report.
 
-    The order turns around from round to round, so that what a method leaves behind for the next
-    one meets all of them. A baseline that fails is left out, with its reason; ours may not fail.
+    Baselines run on the thread that ours run on: a second team of OpenMP threads would slow all
+    of them down. The order turns around from round to round, so that what a method leaves behind
+    for the next one meets all of them. A baseline that fails is left out, with its reason; ours
+    may not fail.
 
     Attributes:
         options: Sizes.
@@ -57,7 +61,7 @@ class Rounds:
                     continue
                 if method.kind == OURS:
                     ours, table.least = answered.answers, made.least(answered)
-                agreement = made.agree(ours, answered.answers, method.kind)
+                agreement = on_model_thread(made.agree, ours, answered.answers, method.kind)
                 table.named(method.name).agreement = agreement
 
     def memory(self) -> None:
@@ -95,7 +99,7 @@ class Rounds:
     def _try(self, table: Table, method: Method, work: Callable[[], object]) -> object:
         """What `work` gives, or True for nothing; None after a baseline's failure."""
         try:
-            found = work()
+            found = work() if method.kind == OURS else on_model_thread(work)
         except Exception as why:  # whatever another library raises, the others are still measured
             if method.kind == OURS:
                 raise
@@ -108,7 +112,7 @@ class Rounds:
     def _watch_peak(self) -> float:
         """Once more before every run: a better peak counts, a lower one shows what others take."""
         report = self.report
-        now = machine.peak_flops(self.place, self.dtype, rounds=1)
+        now = on_model_thread(partial(machine.peak_flops, self.place, self.dtype, rounds=1))
         report.lowest_flops = min(report.lowest_flops, now)
         report.peaks = replace(report.peaks, flops=max(report.peaks.flops, now))
         return now

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -40,6 +40,37 @@ class Logged:
                 logger.info("%s: %d of %d inputs", name, done, total)
 
         yield advance
+
+
+class Deferred:
+    """A bar that opens when there is something to wait for, and closes with the context."""
+
+    def __init__(self, progress: Progress, name: str, total: int) -> None:
+        self._progress = progress
+        self._name = name
+        self._total = total
+        self._stack = ExitStack()
+        self._advance: Callable[[int], None] | None = None
+
+    def __enter__(self) -> Deferred:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def skip(self, count: int) -> None:
+        """So many inputs need no waiting."""
+        if self._advance is None:
+            self._total -= count
+        else:
+            self._advance(count)
+
+    def advance(self, count: int) -> None:
+        """So many inputs are answered; 0 opens the bar."""
+        if self._advance is None:
+            bar = self._progress.bar(self._name, self._total)
+            self._advance = self._stack.enter_context(bar)
+        self._advance(count)
 
 
 class RichProgress:

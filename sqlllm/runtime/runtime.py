@@ -17,13 +17,18 @@ from sqlllm.models.base import Batch, Model
 from sqlllm.models.registry import Registry, default_model
 from sqlllm.runtime.cache import Cache, shared_cache
 from sqlllm.runtime.flight import Flights, Ticket
-from sqlllm.runtime.progress import Progress, progress_for
-from sqlllm.runtime.statement import Answer, Statements
+from sqlllm.runtime.progress import Deferred, Progress, progress_for
+from sqlllm.runtime.statement import Answer, Statement, Statements
 from sqlllm.runtime.usage import Failure, Ledger, Usage
 from sqlllm.settings import Settings
 
 if TYPE_CHECKING:
     from sqlllm.task import Task
+
+
+BLOCK = 1 << 14
+"""Distinct inputs that are Python objects at a time: enough to fill any device, and what a million
+rows take stays what 16,384 take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,18 @@ class Caller:
     on_error: str | None = None
     connection_id: int = 0
     rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """One task on one model, on behalf of a caller."""
+
+    model: Model
+    task: Task
+    lane: hashlib.blake2b
+    caller: Caller
+    usage: Usage
+    statement: Statement
 
 
 class Runtime:
@@ -82,7 +99,8 @@ class Runtime:
         Returns:
             One answer per distinct input, and which row has which: string (complete, extract)
             or list<float> (choose: one probability per label; embed: the vector). NULL where
-            the input is NULL, or failed under `on_error = 'null'`.
+            the input is NULL, or failed under `on_error = 'null'`. NULL everywhere where the
+            rows come later (`caller.rows`): the statement keeps the answers for them.
 
         Raises:
             ModelError: An input has no answer and `on_error` is `fail`.
@@ -91,23 +109,37 @@ class Runtime:
         model = self.model_for(task, caller.model)
         lane = lane_of(model, task)
         distinct = inputs.dictionary_encode()
-        texts = distinct.dictionary.to_pylist()
+        every = distinct.dictionary
         statement = self.statements.of(caller.connection_id, caller.query_id)
-        known = statement.answers(lane.digest())
-        new = [text for text in texts if text not in known]
         usage = Usage(caller.query_id, caller.function, model.name)
-        usage.distinct_inputs = len(new)
         usage.rows = statement.rows(lane.digest(), len(inputs), caller.rows)
+        asking = _Asking(model, task, lane, caller, usage, statement)
+        answers: list[bytes | None] = []
         try:
-            fresh = self._answers(model, task, lane, new, caller, usage) if new else {}
+            with Deferred(self._progress, f"{caller.function} · {model.name}", len(every)) as bar:
+                for at in range(0, len(every), BLOCK):
+                    found = self._block(asking, every.slice(at, BLOCK).to_pylist(), bar)
+                    answers += found if caller.rows is None else []
         finally:
             usage.seconds = time.perf_counter() - started
             self.ledger.add(usage)
             statement.count(lane.digest(), usage)
-        statement.keep(lane.digest(), fresh)
-        settled = [known[text] if text in known else fresh[text] for text in texts]
-        answers = [self._settled(answer, caller) for answer in settled]
+        if caller.rows is not None:
+            nobody = pa.nulls(len(inputs), pa.int32())
+            return pa.DictionaryArray.from_arrays(nobody, column_of(task, []))
         return pa.DictionaryArray.from_arrays(distinct.indices, column_of(task, answers))
+
+    def _block(self, asking: _Asking, texts: list[str], bar: Deferred) -> list[bytes | None]:
+        """What each text is answered: known to the statement, to the cache, or asked now."""
+        lane = asking.lane.digest()
+        known = asking.statement.answers(lane)
+        new = [text for text in texts if text not in known]
+        asking.usage.distinct_inputs += len(new)
+        fresh = self._answers(asking, new, bar) if new else {}
+        bar.skip(len(texts) - len(new))
+        asking.statement.keep(lane, fresh)
+        settled = [known[text] if text in known else fresh[text] for text in texts]
+        return [self._settled(answer, asking.caller) for answer in settled]
 
     def _settled(self, answer: Answer, caller: Caller) -> bytes | None:
         """The answer; a failure is NULL or raised, as the call or the settings say."""
@@ -120,32 +152,24 @@ class Runtime:
     def _strict(self, caller: Caller) -> bool:
         return (caller.on_error or self.settings.on_error) == "fail"
 
-    def _answers(
-        self,
-        model: Model,
-        task: Task,
-        lane: hashlib.blake2b,
-        texts: list[str],
-        caller: Caller,
-        usage: Usage,
-    ) -> dict[str, Answer]:
+    def _answers(self, asking: _Asking, texts: list[str], bar: Deferred) -> dict[str, Answer]:
         """From the cache, and for the rest from the model, with what other threads wait for."""
-        keys = keys_of(lane, texts)
+        model, caller, usage = asking.model, asking.caller, asking.usage
+        keys = keys_of(asking.lane, texts)
         found = self._cache.get_many(keys)
         answers: dict[str, Answer] = {
             t: a for t, a in zip(texts, found, strict=True) if a is not None
         }
         missing = [(k, t) for k, t, a in zip(keys, texts, found, strict=True) if a is None]
-        usage.cached = len(answers)
+        usage.cached += len(answers)
+        bar.skip(len(answers))
         if not missing:
             return answers
         if caller.connection_id in self.statements.explained:
             msg = "explain asks no model"
             raise ModelError(msg)
         tickets = self._flights.fly(
-            lane.digest(),
-            missing,
-            lambda waiting: self._compute(model, task, waiting, caller, usage),
+            asking.lane.digest(), missing, lambda waiting: self._compute(asking, waiting, bar)
         )
         for ticket in tickets:
             answer = ticket.error if ticket.answer is None else ticket.answer
@@ -166,31 +190,29 @@ class Runtime:
                 )
         return answers
 
-    def _compute(
-        self, model: Model, task: Task, waiting: list[Ticket], caller: Caller, usage: Usage
-    ) -> None:
+    def _compute(self, asking: _Asking, waiting: list[Ticket], bar: Deferred) -> None:
         """Send inputs to the model; keep each answer as its batch lands."""
+        model, task, usage = asking.model, asking.task, asking.usage
         waiting = self._still_missing(waiting)
         if not waiting:
             return
         usage.batches += 1
-        with self._progress.bar(f"{caller.function} · {model.name}", len(waiting)) as advance:
-            for batch in model.answer(task, [ticket.text for ticket in waiting]):
-                encoded = _encode(task, batch)
-                self._cache.put_many(
-                    (waiting[row].key, answer)
-                    for row, answer in zip(batch.rows, encoded, strict=True)
-                )
-                for row, answer in zip(batch.rows, encoded, strict=True):
-                    waiting[row].answer, waiting[row].done = answer, True
-                for row, error in batch.errors.items():
-                    waiting[row].error, waiting[row].done = error, True
-                usage.sent += len(batch.rows) + len(batch.errors)
-                usage.prompt_tokens += batch.prompt_tokens
-                usage.completion_tokens += batch.completion_tokens
-                advance(len(batch.rows) + len(batch.errors))
-                if caller.connection_id in self.statements.interrupted:
-                    raise KeyboardInterrupt  # what was answered is kept
+        bar.advance(0)
+        for batch in model.answer(task, [ticket.text for ticket in waiting]):
+            encoded = _encode(task, batch)
+            self._cache.put_many(
+                (waiting[row].key, answer) for row, answer in zip(batch.rows, encoded, strict=True)
+            )
+            for row, answer in zip(batch.rows, encoded, strict=True):
+                waiting[row].answer, waiting[row].done = answer, True
+            for row, error in batch.errors.items():
+                waiting[row].error, waiting[row].done = error, True
+            usage.sent += len(batch.rows) + len(batch.errors)
+            usage.prompt_tokens += batch.prompt_tokens
+            usage.completion_tokens += batch.completion_tokens
+            bar.advance(len(batch.rows) + len(batch.errors))
+            if asking.caller.connection_id in self.statements.interrupted:
+                raise KeyboardInterrupt  # what was answered is kept
         if not all(ticket.done for ticket in waiting):
             lost = sum(not ticket.done for ticket in waiting)
             msg = f"model {model.name!r} left {lost} of {len(waiting)} inputs without an answer"
