@@ -21,7 +21,7 @@ ROWS = {"cpu": 256, "mps": 256, "cuda": 1024}
 
 LONGEST = 2048  # tokens of a single row that are read in one pass
 
-RIDGE = {"cpu": 24, "mps": 64, "cuda": 256}
+RIDGE = {"cpu": 16, "mps": 64, "cuda": 256}
 """New tokens up to which a forward pass costs little more than one: it reads the weights."""
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.08, "float16": 0.02}

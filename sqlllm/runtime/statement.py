@@ -146,7 +146,7 @@ class Inputs:
         """Add a chunk; beyond `limit` distinct texts, count its rows only."""
         self.rows += len(texts)
         if self.complete:
-            self._chunks.append(pc.unique(texts.drop_null()))
+            self._chunks.append(pc.unique(texts.drop_null()).cast(pa.large_string()))
             self._held += len(self._chunks[-1])
             if self._held > 2 * limit:  # the chunks repeat each other, or there is too much
                 self._held = len(self.distinct())
@@ -155,8 +155,7 @@ class Inputs:
     def distinct(self) -> pa.Array:
         """Each text once."""
         if len(self._chunks) != 1:
-            chunks = [chunk.cast(pa.large_string()) for chunk in self._chunks]
-            self._chunks = [pc.unique(pa.chunked_array(chunks, pa.large_string()))]
+            self._chunks = [pc.unique(pa.chunked_array(self._chunks, pa.large_string()))]
         return self._chunks[0]
 
 
