@@ -41,7 +41,7 @@ class Rounds:
     def workload(self, name: str, build: Callable[[], Workload]) -> None:
         """Warm up and measure one."""
         try:
-            made = build()
+            made = on_model_thread(build)
         except Skipped as why:
             self.report.skipped[name] = str(why)
             self.say(f"{name}: skipped: {why}")
