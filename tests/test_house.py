@@ -58,7 +58,21 @@ def test_imports_go_one_way() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["errors", "task", "models.fake", "runtime.cache", "rewrite.names", "connection"]
+    "module",
+    [
+        "errors",
+        "task",
+        "models.fake",
+        "runtime.cache",
+        "rewrite.names",
+        "connection",
+        "engine.batching",
+        "engine.encoder",
+        "engine.lookup",
+        "engine.memory",
+        "engine.scoring",
+        "engine.worker",
+    ],
 )
 def test_docstring_examples(module: str) -> None:
     result = doctest.testmod(

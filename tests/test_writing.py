@@ -185,24 +185,6 @@ def test_guesses_change_nothing_but_the_number_of_passes(
     assert any(len(tokens) > 1 for new in passes for tokens in new if len(new) == 1)
 
 
-def test_repeating_text_takes_fewer_passes(
-    model: CausalModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = model._engine
-    assert isinstance(engine, Engine)
-    monkeypatch.setattr(Lookup, "guess", lambda self, tokens, most: [ord("a")] * min(most, 8))
-    passes = []
-    read = engine.read
-    monkeypatch.setattr(engine, "read", lambda *a: (passes.append(a[2]), read(*a))[1])
-    a = encode(model._tokenizer, "a")[0]
-    monkeypatch.setattr(Lookup, "guess", lambda self, tokens, most: [a] * min(most, 8))
-    task = sqlllm.Task("complete", max_tokens=36, pattern="a{36}|b{36}|(ab){18}")
-    (answer,) = collect(model.complete(task, ["q"])).values()
-    assert re.fullmatch(task.pattern, answer)
-    if answer == "a" * 36:
-        assert len(passes) < 12
-
-
 @pytest.mark.parametrize("pattern", ["", "[a-z]{3,9}"])
 def test_an_architecture_that_the_engine_cannot_run(tmp_path: Path, pattern: str) -> None:
     import torch
