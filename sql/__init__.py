@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -27,7 +28,7 @@ class Definition:
     about: str
     returns: str
     example: str
-    arguments: tuple[str, ...]
+    arguments: Mapping[str, bool]  # name -> whether it has a default
     signature: str
 
     @property
@@ -67,7 +68,7 @@ def _trying(of: Definition) -> Definition:
         f"As ai.{of.name}, but what fails is told in `error` and stops no query.",
         f"STRUCT(value {of.returns}, error VARCHAR)",
         example.rpartition(")")[0] + ")",
-        tuple(name for name in of.arguments if name != "on_error"),
+        {name: optional for name, optional in of.arguments.items() if name != "on_error"},
         _signature(f"try_{of.name}", text),
     )
 
@@ -78,11 +79,10 @@ def _read(name: str) -> Definition:
     tags = {tag: value for line in header for tag, sep, value in [line.partition(": ")] if sep}
     about = " ".join(line for line in header if line.split(": ")[0] not in TAGS)
     found = re.search(r"MACRO ai\.\w+\((.*?)\) AS", text, re.DOTALL)
-    arguments = re.findall(r"(?:^|,)\s*(?!_)(\w+)", found[1]) if found else []
+    pairs = re.findall(r"(?:^|,)\s*(?!_)(\w+)( :=)?", found[1]) if found else []
+    arguments = {argument: bool(default) for argument, default in pairs}
     signature = tags.get("signature") or _signature(name, text)
-    return Definition(
-        name, text, about, tags["returns"], tags["example"], tuple(arguments), signature
-    )
+    return Definition(name, text, about, tags["returns"], tags["example"], arguments, signature)
 
 
 def _signature(name: str, text: str) -> str:

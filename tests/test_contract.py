@@ -130,6 +130,9 @@ def test_wrong_names_and_types(con: Any, db: sqlllm.Connection, name: str) -> No
         db.execute(f"SELECT {call(name, 'x')[:-1]}, modle := 'fake') FROM (VALUES ('b')) t(x)")
     with pytest.raises(sqlllm.UnknownFunction, match="there is no function"):
         db.execute("SELECT " + call(name, "'b'").replace(f"ai.{name}", f"ai.{name}_"))
+    if name != "prompt":
+        with pytest.raises(sqlllm.UnknownArgument, match="without a name, not"):
+            db.execute(f"SELECT {call(name, 'x')[:-1]}, 'fake') FROM (VALUES ('b')) t(x)")
     if name not in FREE and name != "similarity":
         wrong = call(name, "'b'")[:-1] + ", max_tokens := 'many')"
         with pytest.raises(Exception, match="max_tokens must be a whole number, not 'many'"):
