@@ -15,7 +15,8 @@ COMMON = {
     "temperature": "0 is greedy. Above, answers are drawn at random.",
     "max_tokens": "Most tokens of an answer; 256 unless it is given.",
     "seed": "With the text, decides the random draws.",
-    "truncate": "Read the beginning of a text that is longer than the model's window. Else it fails.",
+    "truncate": "Read the beginning of a text that is longer than the model's window; else it "
+    "fails.",
     "on_error": "`'fail'`: the query stops at the first row without an answer, with the reason. "
     "`'null'`: the row is NULL, and `ai.errors` has the reason.",
 }
@@ -23,8 +24,8 @@ HEAD = """\
 # Functions
 
 Written by `make reference` from the files in this folder, one function each; the results are those
-of the built-in models, which are small. The row's data comes first, options are named. All functions
-that ask a model have these, unless their signature says otherwise:
+of the built-in models, which are small. The row's data comes first, options are named. All
+functions that ask a model have these (…), unless their signature says otherwise:
 
 | option | meaning |
 |---|---|
