@@ -28,7 +28,8 @@ class Task:
         labels: What `choose` chooses among.
         descriptions: One per label where the user gave any, else empty.
         examples: Pairs of text and label that show what is wanted.
-        schema: JSON Schema of `extract`, as JSON text.
+        schema: JSON Schema of the answer, as JSON text; `complete` may have one, too.
+        shown: What a prompt shows instead of the schema, where values may all be null; or empty.
         system: System message of `complete`.
         stop: Strings that end a completion; not part of the answer.
         pattern: Regular expression that a completion as a whole matches.
@@ -45,6 +46,7 @@ class Task:
     descriptions: tuple[str, ...] = ()
     examples: tuple[tuple[str, str], ...] = ()
     schema: str = ""
+    shown: str = ""
     system: str = ""
     stop: tuple[str, ...] = ()
     pattern: str = ""
@@ -67,8 +69,12 @@ class Task:
                         f"the example label {label!r} is not among the labels {_list(self.labels)}"
                     )
                     raise CallError(msg)
-        if self.kind == "extract":
+        if self.kind == "extract" or self.schema:
             _check_schema(self.schema)
+        if self.schema and (self.pattern or self.stop):
+            what = "a pattern" if self.pattern else "stop strings"
+            msg = f"an answer can't have both a schema and {what}"
+            raise CallError(msg, hint="put the pattern into the schema, or leave one out")
         if self.temperature < 0:
             msg = f"temperature must be 0 or more, not {self.temperature!r}"
             raise CallError(msg)

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"errors", "settings", "task"},
+    {"errors", "settings", "task", "schema", "sqltypes"},
     {"models", "engine"},
     {"runtime"},
     {"function"},
@@ -61,6 +61,8 @@ def test_imports_go_one_way() -> None:
     "module",
     [
         "errors",
+        "schema",
+        "sqltypes",
         "task",
         "models.fake",
         "runtime.cache",
