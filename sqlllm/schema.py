@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlllm.errors import CallError, did_you_mean
+from sqlllm.errors import CallError, did_you_mean, excerpt
 from sqlllm.sqltypes import (
     PATTERNS,
     Schema,
@@ -223,6 +223,50 @@ _SHOWN: Mapping[Any, Callable[[Schema], str]] = {
     "integer": lambda _: "integer",
     "number": lambda _: "number",
 }
+
+
+FLOAT, DOUBLE = 3.4028234e38, 1.7976931348623157e308
+"""The largest numbers of these types."""
+
+
+def unreadable(answer: str, largest: float = DOUBLE) -> str | None:
+    """What is wrong with JSON that a grammar let through, to be read after "the answer ...".
+
+    No grammar can remember which names an object has had, and none here bounds an exponent.
+
+    Args:
+        answer: JSON text.
+        largest: No number in it may be larger.
+
+    Example:
+        >>> unreadable('{"a": 1, "a": 2}')
+        "has the name 'a' twice"
+        >>> unreadable("[1e999]")
+        "has the number '1e999', which is too large"
+    """
+
+    def fits(number: str) -> None:
+        if abs(float(number)) > largest:
+            msg = f"has the number {excerpt(number)}, which is too large"
+            raise _UnreadableError(msg)
+
+    try:
+        json.loads(answer, object_pairs_hook=_once, parse_float=fits, parse_int=fits)
+    except _UnreadableError as error:
+        return str(error)
+    return None
+
+
+class _UnreadableError(Exception):
+    pass
+
+
+def _once(pairs: list[tuple[str, object]]) -> None:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        msg = f"has the name {twice!r} twice"
+        raise _UnreadableError(msg)
 
 
 def _dumps(value: object) -> str:

@@ -70,6 +70,7 @@ def test_imports_go_one_way() -> None:
         "connection",
         "engine.batching",
         "engine.encoder",
+        "engine.enforceable",
         "engine.lookup",
         "engine.memory",
         "engine.scoring",

@@ -56,11 +56,19 @@ def encode_all(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
 
 
 def completion_prompt(tokenizer: Any, system: str) -> Prompt:
-    """A conversation of one turn: the row is the user's message."""
-    turns = [{"role": "user", "content": TEXT}]
-    if system:
-        turns.insert(0, {"role": "system", "content": SYSTEM})
-    before, _, after = _render(tokenizer, turns).partition(TEXT)
+    """A conversation of one turn: the row is the user's message.
+
+    Where a chat template knows no system message (Gemma), it begins the user's.
+    """
+    from jinja2 import TemplateError
+
+    turn = {"role": "user", "content": TEXT}
+    turns = [{"role": "system", "content": SYSTEM}, turn] if system else [turn]
+    try:
+        text = _render(tokenizer, turns)
+    except TemplateError:
+        text = _render(tokenizer, [{"role": "user", "content": f"{SYSTEM}\n\n{TEXT}"}])
+    before, _, after = text.partition(TEXT)
     start, _, between = before.partition(SYSTEM)
     head = encode(tokenizer, start, special=True)
     if system:

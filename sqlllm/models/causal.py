@@ -22,6 +22,7 @@ from sqlllm.engine.prompt import (
 from sqlllm.engine.worker import on_model_thread, stepped
 from sqlllm.errors import BadAnswer, InputTooLong, ModelMissing, SqlllmError, excerpt
 from sqlllm.models.base import Batch, Model
+from sqlllm.schema import DOUBLE, FLOAT, unreadable
 
 if TYPE_CHECKING:
     from sqlllm.engine.decoding import Row
@@ -222,10 +223,12 @@ class CausalModel(Model):
         errors: dict[int, SqlllmError] = {}
         for row in done:
             text = self._text(row.written)
-            if row.rule is None or row.rule.accepting:
-                texts[row.at] = _cut(text, task)
-            else:
+            if row.rule is not None and not row.rule.accepting:
                 errors[row.at] = _incomplete(task, row, text)
+            elif task.schema and (problem := unreadable(text, FLOAT if task.shown else DOUBLE)):
+                errors[row.at] = BadAnswer(f"the answer {excerpt(text)} {problem}")
+            else:
+                texts[row.at] = _cut(text, task)
         return Batch(
             list(texts),
             list(texts.values()),
@@ -277,7 +280,7 @@ class CausalModel(Model):
 
 
 def _incomplete(task: Task, row: Row, text: str) -> BadAnswer:
-    what = "JSON" if task.kind == "extract" else f"text that matches {task.pattern!r}"
+    what = "JSON" if task.schema else f"text that matches {task.pattern!r}"
     if row.rule.problem:
         return BadAnswer(f"the answer stopped short of {what}: {row.rule.problem}")
     return BadAnswer(
