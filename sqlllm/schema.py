@@ -65,8 +65,8 @@ def read_form(given: object, descriptions: object = None) -> Form:
             msg = "descriptions are of the fields of a schema, and there is none"
             raise CallError(msg, hint=HINT)
         return Form()
-    as_text = [v if isinstance(v, str) else json.dumps(v) for v in (given, descriptions)]
-    return _read(isinstance(given, str), as_text[0], as_text[1])
+    text = given if isinstance(given, str) else _dumps(given)
+    return _read(isinstance(given, str), text, _dumps(descriptions))
 
 
 @lru_cache(maxsize=256)  # DuckDB calls a UDF for every 2,048 rows

@@ -6,7 +6,14 @@ import random
 import string
 from typing import Any
 
-PATTERNS = ("^[a-c]{1,4}$", "^(?:ab|cd)?x$", "-[0-9]$", "^ü|\\d\\d$", '^"[^"]*\\\\$', "^[^\\n]{0,3}$")
+PATTERNS = (
+    "^[a-c]{1,4}$",
+    "^(?:ab|cd)?x$",
+    "-[0-9]$",
+    "^ü|\\d\\d$",
+    '^"[^"]*\\\\$',
+    "^[^\\n]{0,3}$",
+)
 FORMATS = ("date", "time", "date-time", "uuid", "ipv4", "email")
 SCALARS = (
     "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER",

@@ -73,7 +73,9 @@ def test_answers_to_random_duckdb_types_are_valid_and_cast(folder: Path) -> None
         for i, answer in found.items():
             form, name = forms[i]
             jsonschema.Draft202012Validator(exact(read_form(form).schema)).validate(exact(answer))
-            db.execute(f"CREATE OR REPLACE TABLE t AS SELECT CAST($1::JSON AS {name}) AS v", [answer])
+            db.execute(
+                f"CREATE OR REPLACE TABLE t AS SELECT CAST($1::JSON AS {name}) AS v", [answer]
+            )
 
 
 def test_numbers_without_bounds_are_finite_or_errors(folder: Path) -> None:
