@@ -60,8 +60,8 @@ def listed() -> Iterator[Definition]:
 
 def short(definition: Definition) -> str:
     """The signature, with the options that all functions have as `…`, NULL as no default."""
-    line = re.sub(r", model := NULL, temperature .*\)$", ", …)", definition.signature)
-    return line.replace(" := NULL", " :=")
+    common = "".join(rf", {name} := \w+" for name in COMMON)
+    return re.sub(common, ", …", definition.signature).replace(" := NULL", " :=")
 
 
 def _section(definition: Definition, run: Callable[[str], list[Any]] | None) -> Iterator[str]:
