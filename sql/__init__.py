@@ -12,7 +12,7 @@ INTERNAL = ("_answer", "_estimate", "_filter_options", "_pair", "_relation", "_c
 VIEWS = ("models", "functions", "usage", "errors")
 ORDER = (
     "complete", "extract", "classify", "classify_scores", "filter", "match", "score", "embed",
-    "similarity", "count_tokens",
+    "similarity", "redact", "count_tokens",
 )  # fmt: skip
 
 

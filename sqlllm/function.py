@@ -168,6 +168,7 @@ class Call:
     def __init__(
         self, origin: Origin, function: str, options: Mapping[str, Any], *, rows: int | None = None
     ) -> None:
+        self.origin = origin
         self.runtime = origin.runtime
         self.options = options
         on_error = options.get("on_error")
@@ -181,6 +182,12 @@ class Call:
             origin.connection_id,
             rows,
         )
+
+    @property
+    def asks_only(self) -> bool:
+        """Whether nobody reads the column: its rows come later, or are only counted."""
+        explained = self.caller.connection_id in self.runtime.statements.explained
+        return explained or self.caller.rows is not None
 
     def text(self, name: str) -> str:
         """An option that is text; '' when it is NULL."""

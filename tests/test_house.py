@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"errors", "settings", "task"},
+    {"errors", "settings", "task", "redact"},
     {"models", "engine"},
     {"runtime"},
     {"function"},
@@ -72,6 +72,14 @@ def test_imports_go_one_way() -> None:
         "engine.memory",
         "engine.scoring",
         "engine.worker",
+        "redact.dates",
+        "redact.entities",
+        "redact.names",
+        "redact.national",
+        "redact.numbers",
+        "redact.online",
+        "redact.phones",
+        "redact.text",
     ],
 )
 def test_docstring_examples(module: str) -> None:
@@ -105,4 +113,4 @@ def test_wheel_and_sdist_hold_the_sql_and_the_udfs(tmp_path: Path) -> None:
     )
     where, count = out.stdout.split()
     assert where.startswith(str(site))
-    assert int(count) == 14
+    assert int(count) == 15

@@ -14,6 +14,7 @@ from sqlllm.udfs.estimate import estimate
 from sqlllm.udfs.extract import extract
 from sqlllm.udfs.filter import filter
 from sqlllm.udfs.first import first
+from sqlllm.udfs.redact import redact
 from sqlllm.udfs.score import score
 
 FUNCTIONS: tuple[Function | SetFunction, ...] = (
@@ -25,6 +26,7 @@ FUNCTIONS: tuple[Function | SetFunction, ...] = (
     score,
     embed,
     count_tokens,
+    redact,
     first,
     answer,
     estimate,
