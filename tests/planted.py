@@ -142,7 +142,8 @@ def date(draw: Draw, first: int = 1930, last: int = 2015) -> str:
     month = names.split()[m - 1]
     return draw.choice(
         [f"{y}-{m:02d}-{d:02d}", f"{d:02d}.{m:02d}.{y}", f"{d}/{m}/{y}",
-         f"{m:02d}/{d:02d}/{y % 100:02d}", f"{d} {month} {y}", f"{month} {d}, {y}", f"{d}-{month[:3]}-{y}", f"{month[:3]}. {d}, {y}"]
+         f"{m:02d}/{d:02d}/{y % 100:02d}", f"{d} {month} {y}", f"{month} {d}, {y}",
+         f"{d}-{month[:3]}-{y}", f"{month[:3]}. {d}, {y}"]
     )  # fmt: skip
 
 

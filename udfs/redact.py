@@ -43,7 +43,8 @@ def redact(call: Call, text: pa.Array) -> pa.Array:
 def _names(call: Call, entities: Sequence[str], text: pa.Array) -> dict[str, Names | None]:
     """What the model named in each text that has a letter; None where it failed."""
     rows = text.dictionary_encode()
-    lettered = pa.array([any(map(str.isalpha, each)) for each in rows.dictionary.to_pylist()])
+    letters = [any(map(str.isalpha, each)) for each in rows.dictionary.to_pylist()]
+    lettered = pa.array(letters, pa.bool_())
     sent = text.filter(lettered.take(rows.indices))
     instruction, schema = question(entities)
     answers = call.run(call.task(kind="extract", schema=schema, instruction=instruction), sent)

@@ -86,9 +86,10 @@ def _is_ip(text: str) -> bool:
 URL = re.compile(r"(?<![^\W_])[a-zA-Z][a-zA-Z0-9+.-]{1,20}://[^\s<>\"'`]+")
 USER_INFO = re.compile(r"[^:/?#]+://[^/?#@]*:[^/?#@]+@")
 SECRET = re.compile(
-    r"[?&#;](?!(?:next[_-]?)?page[_-]?token)(?:[\w.-]*[_.-])?(?:(?:access|refresh|id|auth|api|sas|csrf|reset|session)?[_-]?token"
-    r"|api[_-]?key|access[_-]?key(?:[_-]?id)?|(?:client[_-]?)?secret|key|sig|signature|credential"
-    r"|hmac|password|passwd|passphrase|pwd|pass|auth|authorization|jwt|session(?:[_-]?id)?|sid|otp"
+    r"[?&#;](?!(?:next[_-]?)?page[_-]?token)(?:[\w.-]*[_.-])?"
+    r"(?:(?:access|refresh|id|auth|api|sas|csrf|reset|session)?[_-]?token|api[_-]?key|key"
+    r"|access[_-]?key(?:[_-]?id)?|(?:client[_-]?)?secret|sig|signature|credential|hmac|jwt|otp"
+    r"|pass(?:word|wd|phrase)?|pwd|auth(?:orization)?|session(?:[_-]?id)?|sid(?==\w{16})"
     r"|awsaccesskeyid|googleaccessid)=[^&#;]",
     re.IGNORECASE,
 )

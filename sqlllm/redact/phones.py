@@ -54,9 +54,11 @@ def phones(regions: Sequence[str]) -> Recogniser:
 
     def find(text: str) -> Iterator[Span]:
         numbers = list(NUMBER.finditer(text))
+        read: set[int] = set()  # where the characters stand that the library took for numbers
         if numbers and (regions or INTERNATIONAL.search(text)):
             for region in readers or [None]:
                 for match in known.PhoneNumberMatcher(text, region):
+                    read.update(range(match.start, match.end))
                     start, end = _trimmed(text, match.start, match.end)
                     if _is_plain(text, start, end) and not WORDS.near(text, start, end):
                         continue
@@ -69,8 +71,8 @@ def phones(regions: Sequence[str]) -> Recogniser:
             if not DATE.match(number[0]) and WORDS.near(text, start, end):
                 start, end = _trimmed(text, start, end)
                 yield Span(start, end, "phone", re.sub(r"[^\d+]", "", text[start:end]))
-            elif start < number.start():
-                # The library refuses a number that other digits follow, as in "+44 ... 22) 7 000".
+            elif start < number.start() and number.start() not in read:
+                # The library refuses a number that other digits follow, as in "+44 ... 22 7 000".
                 for region in readers or [None]:
                     yield from _first_of(text, start, end, region)
 
@@ -81,16 +83,15 @@ def _first_of(text: str, start: int, end: int, region: str | None) -> Iterator[S
     """The longest number that begins at `start` and ends with a group of its digits."""
     import phonenumbers as known
 
-    for stop in reversed([m.start() for m in re.finditer(r"(?<=\d)[ ()/.-]", text[start:end])]):
-        raw = text[start : start + stop]
+    for group in reversed(list(re.finditer(r"\d+", text[start:end]))):
+        raw = text[start : start + group.end()]
         try:
             number = known.parse(raw.strip("("), region)
         except known.NumberParseException:
             continue
         if known.is_valid_number(number):
             value = known.format_number(number, known.PhoneNumberFormat.E164)
-            at, stop_at = _trimmed(text, start, start + stop)
-            yield Span(at, stop_at, "phone", value)
+            yield Span(*_trimmed(text, start, start + len(raw)), "phone", value)
             return
 
 
@@ -103,6 +104,10 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _is_plain(text: str, start: int, end: int) -> bool:
-    """Whether digits may be anything: one piece without + or 0, or a part of something longer."""
-    raw = text[start:end]
-    return (raw.isdigit() and raw[0] != "0") or bool(re.search(r"\w[/-]\Z", text[:start][-2:]))
+    """Whether digits may be anything.
+
+    One piece without + or 0, a date, or a part of something longer, such as INV-2013-107727.
+    """
+    raw, before = text[start:end], text[max(0, start - 2) : start]
+    whole = raw.isdigit() and raw[0] != "0"
+    return whole or bool(DATE.match(raw)) or bool(re.match(r"[\w\]][/-]", before))
