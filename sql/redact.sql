@@ -1,10 +1,14 @@
--- The text without what names or reaches a person: 'mask' writes [EMAIL] in its place, 'pseudonym' a
--- stand-in such as EMAIL_3f9a2c41d07b that is the same wherever it comes back in the query (with
--- `seed`: in every query), 'detect' lists what was found, as JSON text with entity, start, end, text.
--- `entities` are by default those found by rules: url (with a secret in it), email, iban, card,
--- national_id, ip, date_of_birth, phone. A model is asked for person, place and organisation where
--- they are named, or 'all'. `region` ('US', or a list) adds countries' national phone numbers.
--- NULL gives NULL; a text for which the model fails is NULL or an error, never let through.
+-- The text without what names or reaches a person. `mode` is 'mask' ([EMAIL]), 'pseudonym' (such as
+-- EMAIL_3f9a2c41d07b, the same wherever it comes back in the query; with `seed` in every query, but
+-- whoever knows the seed can try addresses until one fits, so keep it as secret as a key) or 'detect'
+-- (what was found, as JSON text: a list of entity, start, end, text, counted in characters from 0;
+-- CAST(... AS JSON)).
+-- `entities` are by default those found by rules: email, phone, iban, card, ip, national_id,
+-- date_of_birth, and url (one with a password, token or signature in it; others stay). A language
+-- model is asked, once per text, for person, place and organisation where they are named, or 'all'.
+-- `region` ('US', or a list) adds phone numbers as they are written in those countries.
+-- NULL gives NULL. A text for which the model fails is an error or NULL, never let through; so there
+-- is no `truncate`: what a model doesn't read, it can't redact.
 -- returns: VARCHAR
 -- example: SELECT ai.redact('Write to ann@example.org or call +49 30 901820')
 CREATE OR REPLACE MACRO ai.redact(text, entities := NULL, mode := 'mask', region := NULL,

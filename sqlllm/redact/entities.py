@@ -83,8 +83,20 @@ def apart(text: str, found: Iterable[Span]) -> list[Span]:
         >>> apart("call 555-1234", [Span(5, 13, "phone", "5551234"), Span(9, 13, "card", "1234")])
         [Span(start=5, end=13, entity='phone', value='5551234')]
     """
+    groups: list[list[Span]] = []
+    end = -1
+    for span in sorted(set(found)):
+        if span.start >= end:
+            groups.append([])
+        groups[-1].append(span)
+        end = max(end, span.end)
+    return [span for group in groups for span in _settled(text, group)]
+
+
+def _settled(text: str, group: list[Span]) -> list[Span]:
+    """`apart` of spans that hang together."""
     kept: list[Span] = []
-    for span in sorted(set(found), key=_rank):
+    for span in sorted(group, key=_rank):
         pieces = [(span.start, span.end)]
         for winner in kept:
             pieces = [piece for p in pieces for piece in _without(p, winner)]
