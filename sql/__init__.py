@@ -15,7 +15,7 @@ VIEWS = ("models", "functions", "usage", "errors")
 ORDER = (
     "prompt", "complete", "extract", "classify", "classify_scores", "classify_labels", "filter",
     "match", "try_match", "score", "embed", "similarity", "try_similarity", "sentiment", "moderate",
-    "translate", "fix_grammar", "answer", "rerank", "count_tokens",
+    "translate", "fix_grammar", "answer", "rerank", "redact", "count_tokens",
 )  # fmt: skip
 
 

@@ -240,6 +240,7 @@ class Call:
     def __init__(
         self, origin: Origin, function: str, options: Mapping[str, Any], *, rows: int | None = None
     ) -> None:
+        self.origin = origin
         self.runtime = origin.runtime
         self.options = options
         self.failures: dict[str, str] = {}
@@ -255,6 +256,12 @@ class Call:
             rows,
             self.failures,
         )
+
+    @property
+    def asks_only(self) -> bool:
+        """Whether nobody reads the column: its rows come later, or are only counted."""
+        explained = self.caller.connection_id in self.runtime.statements.explained
+        return explained or self.caller.rows is not None
 
     def text(self, name: str) -> str:
         """An option that is text; '' when it is NULL."""

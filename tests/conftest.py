@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,8 @@ def answer(task: sqlllm.Task, text: str) -> Any:
     if task.kind == "embed":
         return [float(len(text)) + 1, 1.0, float(sum(map(ord, text)) % 7)]
     if task.kind == "extract":
-        return {"answer": text} if '"answer"' in task.schema else {"text": text}
+        fields = json.loads(task.schema).get("properties", {"text": {}})
+        return {f: [] if form.get("type") == "array" else text for f, form in fields.items()}
     if task.yes_no:
         return "good" in text
     if task.multi:

@@ -29,6 +29,7 @@ CALLS = {
     "fix_grammar": "ai.fix_grammar({x})",
     "answer": "ai.answer('why?', {x})",
     "rerank": "ai.rerank('why?', {x})",
+    "redact": "ai.redact({x}, entities := ['email', 'person'])",
     "count_tokens": "ai.count_tokens({x})",
 }
 """A call of each function of one row's text."""

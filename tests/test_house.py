@@ -16,7 +16,7 @@ from sqlllm.sql import definitions
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"errors", "settings", "task", "schema", "sqltypes"},
+    {"errors", "settings", "task", "schema", "sqltypes", "redact"},
     {"models", "engine"},
     {"runtime"},
     {"function"},
@@ -81,6 +81,14 @@ def test_imports_go_one_way() -> None:
         "engine.prompt",
         "engine.scoring",
         "engine.worker",
+        "redact.dates",
+        "redact.entities",
+        "redact.names",
+        "redact.national",
+        "redact.numbers",
+        "redact.online",
+        "redact.phones",
+        "redact.text",
     ],
 )
 def test_docstring_examples(module: str) -> None:

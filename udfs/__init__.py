@@ -17,6 +17,7 @@ from sqlllm.udfs.filter import filter
 from sqlllm.udfs.first import first
 from sqlllm.udfs.moderate import moderate
 from sqlllm.udfs.prompt import prompt
+from sqlllm.udfs.redact import redact
 from sqlllm.udfs.reply import reply
 from sqlllm.udfs.score import score
 from sqlllm.udfs.sentiment import sentiment
@@ -36,6 +37,7 @@ ASKING: tuple[Function, ...] = (
     reply,
     embed,
     count_tokens,
+    redact,
 )
 """What the functions of sql/ call; each has a twin for `ai.try_<name>`."""
 

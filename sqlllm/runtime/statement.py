@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -32,13 +34,16 @@ class Statement:
         query_id: DuckDB's number of the query.
         limit: Most distinct inputs to collect for a call, and most answers to keep. What goes
             beyond is asked chunk by chunk.
+        secret: A key for what must be the same within the statement and tell nothing beyond it;
+            None draws one.
     """
 
     LIMIT = 1 << 18
 
-    def __init__(self, query_id: int, limit: int = LIMIT) -> None:
+    def __init__(self, query_id: int, limit: int = LIMIT, secret: bytes | None = None) -> None:
         self.query_id = query_id
         self.limit = limit
+        self.secret = secret or secrets.token_bytes(32)
         self.usage: dict[bytes, Usage] = {}
         self._answers: dict[bytes, dict[str, Answer]] = {}
         self.held = 0
@@ -168,6 +173,7 @@ class Statements:
         self.explained: set[int] = set()  # connections that only count now
         self.interrupted: set[int] = set()  # connections whose statement should end
         self._latest: OrderedDict[int, Statement] = OrderedDict()
+        self._secret = secrets.token_bytes(32)
         self._lock = threading.Lock()
 
     def of(self, connection_id: int, query_id: int) -> Statement:
@@ -180,11 +186,17 @@ class Statements:
         with self._lock:
             found = self._latest.get(connection_id)
             if found is None or found.query_id != query_id:
-                found = self._latest[connection_id] = Statement(query_id)
+                secret = self._secret_of(connection_id, query_id)
+                found = self._latest[connection_id] = Statement(query_id, secret=secret)
                 self._latest.move_to_end(connection_id)
                 while len(self._latest) > self.KEPT or self._is_full():
                     self._latest.popitem(last=False)
             return found
+
+    def _secret_of(self, connection_id: int, query_id: int) -> bytes:
+        """The same for a statement that was let go while it still runs."""
+        number = f"{connection_id} {query_id}".encode()
+        return hashlib.blake2b(number, key=self._secret, digest_size=32).digest()
 
     def _is_full(self) -> bool:
         """Whether statements that may be over hold more than one needs."""
