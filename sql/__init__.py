@@ -8,11 +8,14 @@ from functools import cache
 from importlib.resources import files
 
 # For other macros and for the rewriter.
-INTERNAL = ("_answer", "_estimate", "_filter_options", "_pair", "_relation", "_candidates")
+INTERNAL = (
+    "_answer", "_estimate", "_filter_options", "_pair", "_relation", "_candidates", "_agg",
+    "_summarize_agg",
+)  # fmt: skip
 VIEWS = ("models", "functions", "usage", "errors")
 ORDER = (
     "complete", "extract", "classify", "classify_scores", "filter", "match", "score", "embed",
-    "similarity", "count_tokens",
+    "similarity", "count_tokens", "summarize", "agg", "summarize_agg",
 )  # fmt: skip
 
 

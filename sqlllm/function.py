@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sqlllm.errors import CallError
+from sqlllm.errors import CallError, SqlllmError
 from sqlllm.runtime.runtime import Caller, Runtime
 from sqlllm.runtime.statement import Statement
 from sqlllm.settings import check_on_error
 from sqlllm.task import Task
 
 Body = Callable[["Call", pa.Array], pa.Array]
-"""Column of text in, column of the declared type out."""
+"""Column of text, or of lists of texts, in; column of the declared type out."""
 
 
 Report = Callable[[BaseException], None]
@@ -31,14 +31,19 @@ class Function:
     """A UDF as DuckDB registers it: `__ai_<name>(text, options, query_id, connection_id, stage)`.
 
     The stage is the rewriter's. NULL, or true: answer now. -n: collect the texts under the number
-    n, to be answered by `ai._answer(n, ...)`, and return NULL.
+    n, to be answered by `ai._answer(n, ...)`, and return NULL. A function that takes lists only
+    collects to be counted (`ai._estimate`).
     """
 
     name: str
     returns: str
     body: Body
+    takes: str = "VARCHAR"
 
-    parameters = ("VARCHAR", "VARCHAR", "UBIGINT", "UBIGINT", "BIGINT")
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The DuckDB types of its arguments."""
+        return (self.takes, "VARCHAR", "UBIGINT", "UBIGINT", "BIGINT")
 
     @property
     def udf(self) -> str:
@@ -136,9 +141,9 @@ def _reporting(report: Report) -> Iterator[None]:
         raise
 
 
-def function(*, returns: str) -> Callable[[Body], Function]:
-    """Declare a UDF that returns the DuckDB type `returns`."""
-    return lambda body: Function(body.__name__, returns, body)
+def function(*, returns: str, takes: str = "VARCHAR") -> Callable[[Body], Function]:
+    """Declare a UDF from the DuckDB type `takes`, VARCHAR or VARCHAR[], to `returns`."""
+    return lambda body: Function(body.__name__, returns, body, takes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +231,17 @@ class Call:
     def run(self, task: Task, text: pa.Array) -> pa.DictionaryArray:
         """`Runtime.run` on behalf of this call."""
         return self.runtime.run(task, text, self.caller)
+
+    def run_part(self, task: Task, text: pa.Array) -> pa.DictionaryArray:
+        """The same for a step on the way to the answers: `text` is not one input per row.
+
+        The answers are there at once, also where those of the rows come later.
+        """
+        return self.runtime.run(task, text, replace(self.caller, rows=None, part=True))
+
+    def fail(self, task: Task, text: str, error: SqlllmError) -> None:
+        """Raise why a row has no answer, or record that it becomes NULL, as `on_error` says."""
+        self.runtime.fail(self.runtime.model_for(task, self.caller.model), text, error, self.caller)
 
 
 def scatter(answers: pa.DictionaryArray, distinct: pa.Array) -> pa.Array:

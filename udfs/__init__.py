@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlllm.function import Function, SetFunction
+from sqlllm.udfs.agg import agg, summarize_agg
 from sqlllm.udfs.answer import answer
 from sqlllm.udfs.candidates import candidates
 from sqlllm.udfs.classify import classify
@@ -15,6 +16,7 @@ from sqlllm.udfs.extract import extract
 from sqlllm.udfs.filter import filter
 from sqlllm.udfs.first import first
 from sqlllm.udfs.score import score
+from sqlllm.udfs.summarize import summarize
 
 FUNCTIONS: tuple[Function | SetFunction, ...] = (
     complete,
@@ -25,6 +27,9 @@ FUNCTIONS: tuple[Function | SetFunction, ...] = (
     score,
     embed,
     count_tokens,
+    summarize,
+    agg,
+    summarize_agg,
     first,
     answer,
     estimate,

@@ -9,6 +9,9 @@ from sqlglot import exp
 # Functions of the catalog `ai` that never send anything to a model.
 FREE = frozenset({"count_tokens"})
 
+# What aggregates become (see over_lists.py): they ask about a group, once it is whole.
+OVER_LISTS = frozenset({"_agg", "_summarize_agg"})
+
 
 def call_name(node: exp.Expr | None) -> str | None:
     """`filter` for `ai.filter(...)`; None for anything else."""
@@ -22,11 +25,23 @@ def call_name(node: exp.Expr | None) -> str | None:
 
 def asks(node: exp.Expr | None) -> bool:
     """Whether evaluating this expression may send something to a model."""
-    return node is not None and any(True for _ in calls(node))
+    return node is not None and (any(True for _ in calls(node)) or asks_of_groups(node))
+
+
+def asks_of_groups(node: exp.Expr) -> bool:
+    """Whether it holds an aggregate that asks a model."""
+    return any(True for _ in group_calls(node))
+
+
+def group_calls(node: exp.Expr) -> Iterator[exp.Dot]:
+    """The calls in an expression that ask a model about a group."""
+    for dot in node.find_all(exp.Dot):
+        if call_name(dot) in OVER_LISTS:
+            yield dot
 
 
 def calls(node: exp.Expr) -> Iterator[exp.Dot]:
-    """The calls in an expression that ask a model."""
+    """The calls in an expression that ask a model about a row."""
     for dot in node.find_all(exp.Dot):
         name = call_name(dot)
         if name is not None and name not in FREE and not name.startswith("_"):

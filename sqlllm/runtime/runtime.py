@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sqlllm.errors import ModelError, excerpt
+from sqlllm.errors import ModelError, SqlllmError, excerpt
 from sqlllm.models.base import Batch, Model
 from sqlllm.models.registry import Registry, default_model
 from sqlllm.runtime.cache import Cache, shared_cache
@@ -42,6 +42,7 @@ class Caller:
         on_error: The policy that the call named, or None.
         connection_id: DuckDB's number of the connection.
         rows: How many rows the inputs stand for, where they are asked ahead of them; else None.
+        part: Whether the inputs are parts of rows, which are counted where they are put together.
     """
 
     function: str
@@ -50,6 +51,7 @@ class Caller:
     on_error: str | None = None
     connection_id: int = 0
     rows: int | None = None
+    part: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,8 @@ class Runtime:
         every = distinct.dictionary
         statement = self.statements.of(caller.connection_id, caller.query_id)
         usage = Usage(caller.query_id, caller.function, model.name)
-        usage.rows = statement.rows(lane.digest(), len(inputs), caller.rows)
+        if not caller.part:
+            usage.rows = statement.rows(lane.digest(), len(inputs), caller.rows)
         asking = _Asking(model, task, lane, caller, usage, statement)
         answers: list[bytes | None] = []
         try:
@@ -179,16 +182,16 @@ class Runtime:
             answers[ticket.text] = answer
             usage.errors += ticket.error is not None
             if ticket.error is not None and not self._strict(caller):
-                self.ledger.fail(
-                    Failure(
-                        caller.query_id,
-                        caller.function,
-                        model.name,
-                        excerpt(ticket.text),
-                        str(ticket.error).partition("\n")[0],
-                    )
-                )
+                self.fail(model, ticket.text, ticket.error, caller)
         return answers
+
+    def fail(self, model: Model, text: str, error: SqlllmError, caller: Caller) -> None:
+        """Raise why `text` has no answer, or record it, as the call or the settings say."""
+        if self._strict(caller):
+            raise error
+        message = str(error).partition("\n")[0]
+        failure = Failure(caller.query_id, caller.function, model.name, excerpt(text), message)
+        self.ledger.fail(failure)
 
     def _compute(self, asking: _Asking, waiting: list[Ticket], bar: Deferred) -> None:
         """Send inputs to the model; keep each answer as its batch lands."""

@@ -1,0 +1,176 @@
+"""Many texts, one answer: asked in parts, whose answers are combined until one prompt holds all.
+
+All prompts of a level go to the model as one batch, those of all rows together. Nothing is left
+out: texts are put into prompts in order, as many as fit, and one that is too long for a prompt is
+split.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import pyarrow as pa
+
+from sqlllm.errors import BadAnswer, CallError
+from sqlllm.function import Call
+from sqlllm.splitting import Count, split
+from sqlllm.task import Task
+
+ANSWER = 256  # tokens of an answer, unless the call says otherwise
+FRAME = 32  # tokens of a heading
+LINE = 8  # tokens of a piece's number and the end of its line
+PART = 16  # tokens of "(part 2 of 3) "
+LEAST = 64  # tokens of text in a prompt, below which asking makes no sense
+
+Layout = Callable[[Sequence[str]], str]
+"""Pieces -> the text of a prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """How texts become one answer.
+
+    Attributes:
+        final: What is asked of the one prompt that is left.
+        partial: What is asked of each prompt while there are several.
+        room: Most tokens of a prompt's text.
+        rows: The text of a prompt over pieces of the data.
+        answers: The text of a prompt over answers to `partial`.
+    """
+
+    final: Task
+    partial: Task
+    room: int
+    rows: Layout
+    answers: Layout
+
+    @classmethod
+    def of(
+        cls,
+        call: Call,
+        final: str,
+        partial: str,
+        rows: Layout,
+        answers: Layout,
+        *,
+        most: int | None = None,
+        answer: int = ANSWER,
+    ) -> Reduction:
+        """With prompts that fit the window of the call's model.
+
+        Args:
+            call: The call, with its options.
+            final: The system message of the last prompt.
+            partial: The system message of the others.
+            rows: As in the class.
+            answers: As in the class.
+            most: Most tokens of a prompt's text, where the window allows more.
+            answer: Most tokens of an answer, where the call has no `max_tokens`.
+        """
+        task = call.task(kind="complete", system=final)
+        model = call.runtime.model_for(task, call.caller.model)
+        window = model.window
+        if task.max_tokens is None:
+            limit = answer if window is None else min(answer, window // 4)
+            task = replace(task, max_tokens=max(limit, 1))
+        room = most or sys.maxsize
+        if window is not None:
+            # A sixteenth is for the chat template, and for tokens that joining pieces adds.
+            taken = window // 16 + FRAME + max(model.count_tokens([final, partial]))
+            room = min(room, window - taken - (task.max_tokens or 0))
+        if room < LEAST:
+            msg = (
+                f"model {model.name!r} reads {window} tokens; the instruction and "
+                f"max_tokens := {task.max_tokens} leave room for {max(room, 0)} tokens of text"
+            )
+            raise CallError(msg, hint="lower `max_tokens`, or shorten the instruction")
+        # At least four answers fit in a prompt, so that every level has fewer prompts.
+        part = replace(task, system=partial, max_tokens=min(ANSWER, room // 4 - LINE))
+        return cls(task, part, room, rows, answers)
+
+
+def numbered(heading: str) -> Layout:
+    """A layout: the heading, then a line for each piece.
+
+    Example:
+        >>> numbered("Rows:")(["a", "b"])
+        'Rows:\\n1. a\\n2. b'
+    """
+
+    def layout(pieces: Sequence[str]) -> str:
+        return "\n".join([heading, *(f"{i}. {piece}" for i, piece in enumerate(pieces, 1))])
+
+    return layout
+
+
+def prompts(call: Call, rows: Sequence[Sequence[str]], reduction: Reduction) -> list[str | None]:
+    """One prompt per row for `reduction.final`, once the prompts before it are answered.
+
+    Args:
+        call: On whose behalf.
+        rows: The pieces of each row, in order; none for NULL.
+        reduction: How they become one.
+
+    Returns:
+        NULL where a row has no pieces, or where a part of it failed under `on_error = 'null'`.
+    """
+    found = _packed(call, rows, reduction, reduction.rows)
+    while several := [row for row, made in enumerate(found) if len(made) > 1]:
+        asked = pa.array([text for row in several for text in found[row]], pa.string())
+        answered = iter(call.run_part(reduction.partial, asked).to_pylist())
+        parts = [list(islice(answered, len(found[row]))) for row in several]
+        whole = [[] if None in answers else answers for answers in parts]
+        for row, made in zip(
+            several, _packed(call, whole, reduction, reduction.answers), strict=True
+        ):
+            if len(made) >= len(found[row]):
+                msg = f"the answers about {len(made)} parts are too long to be combined"
+                call.fail(reduction.partial, found[row][0], BadAnswer(msg))
+                made = []
+            found[row] = made
+    return [made[0] if made else None for made in found]
+
+
+def _packed(
+    call: Call, rows: Sequence[Sequence[str]], reduction: Reduction, layout: Layout
+) -> list[list[str]]:
+    """The prompts of each row."""
+    count = call.runtime.model_for(reduction.final, call.caller.model).count_tokens
+    # A token is a byte at least: what is short need not be counted.
+    short = [sum(len(p.encode()) + LINE for p in pieces) <= reduction.room for pieces in rows]
+    long = [piece for pieces, fits in zip(rows, short, strict=True) if not fits for piece in pieces]
+    sizes = iter(count(long) if long else ())
+    made = []
+    for pieces, fits in zip(rows, short, strict=True):
+        if fits:
+            made.append([layout(pieces)] if pieces else [])
+        else:
+            sized = zip(pieces, islice(sizes, len(pieces)), strict=True)
+            made.append([layout(group) for group in _groups(sized, reduction.room, count)])
+    return made
+
+
+def _groups(sized: Iterable[tuple[str, int]], room: int, count: Count) -> Iterator[list[str]]:
+    """As many pieces as fit, one after the other: a row at the end changes the last prompt only."""
+    group: list[str] = []
+    free = room
+    for piece, size in sized:
+        for part, tokens in _fitting(piece, size, room, count):
+            if group and tokens + LINE > free:
+                yield group
+                group, free = [], room
+            group.append(part)
+            free -= tokens + LINE
+    yield group
+
+
+def _fitting(piece: str, size: int, room: int, count: Count) -> list[tuple[str, int]]:
+    """A piece with its tokens, or its parts with theirs if it is too long for a prompt."""
+    if size + LINE <= room:
+        return [(piece, size)]
+    parts = split(piece, room - LINE - PART, count)
+    named = [f"(part {i} of {len(parts)}) {part.strip()}" for i, part in enumerate(parts, 1)]
+    return list(zip(named, count(named), strict=True))
