@@ -1,7 +1,7 @@
 # Each target sets up .venv by itself; `make demo` is the first thing to try.
 PY := .venv/bin/python
 
-.PHONY: demo test test-oldest bench bench-rewrite lint types
+.PHONY: demo test test-oldest bench bench-rewrite reference lint types
 
 .venv/.ready: pyproject.toml constraints.txt
 	python3 -m venv .venv
@@ -30,6 +30,10 @@ bench: .venv/.ready
 # Inputs sent and seconds taken by rewriting; the README's figures.
 bench-rewrite: .venv/.ready
 	$(PY) tests/bench_rewrite.py
+
+# The function reference, with what the built-in models answer to its examples.
+reference: .venv/.ready
+	$(PY) -m sqlllm functions --markdown > sql/README.md.new && mv sql/README.md.new sql/README.md
 
 lint: .venv/.ready
 	$(PY) -m ruff check .

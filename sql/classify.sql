@@ -1,10 +1,14 @@
--- One label of the set for each text, always. Labels are a list of names, or a struct or map of
--- name and description. NULL gives NULL.
+-- One label of the set for each text, always. Labels are up to 1,000 names, or a struct or map of
+-- name and description. `none_of_these` names one more, for texts that none fits. NULL gives NULL.
 -- returns: VARCHAR
 -- example: SELECT ai.classify('The invoice is wrong', ['billing', 'bug'])
 CREATE OR REPLACE MACRO ai.classify(text, labels, instruction := NULL, examples := NULL,
+    none_of_these := NULL,
     model := NULL, temperature := 0, max_tokens := NULL, seed := NULL,
     truncate := false, on_error := NULL, _stage := NULL) AS
-    system.main.__ai_classify(CAST(text AS VARCHAR), CAST(to_json({labels: labels, instruction: instruction, examples: examples, model: coalesce(model, getvariable('ai_model')), temperature: temperature,
-        max_tokens: max_tokens, seed: seed, truncate: truncate, on_error: on_error}) AS VARCHAR),
+    system.main.__ai_classify(CAST(text AS VARCHAR),
+        CAST(to_json({labels: labels, instruction: instruction, examples: examples,
+            none_of_these: none_of_these, model: coalesce(model, getvariable('ai_model')),
+            temperature: temperature, max_tokens: max_tokens, seed: seed, truncate: truncate,
+            on_error: on_error}) AS VARCHAR),
         current_query_id(), current_connection_id(), CAST(_stage AS BIGINT));

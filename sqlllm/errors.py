@@ -89,6 +89,11 @@ class BadAnswer(ModelError):
     """The model answered, but not in the form that was asked for."""
 
 
+def first_line(error: Exception) -> str:
+    """What is wrong, without the hint."""
+    return str(error).partition("\n")[0]
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """The nearest of `known` as a question, or all of them when none is near.
 

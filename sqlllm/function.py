@@ -6,13 +6,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sqlllm.errors import CallError, SqlllmError
+from sqlllm.errors import CallError, SqlllmError, first_line
 from sqlllm.runtime.runtime import Caller, Runtime
 from sqlllm.runtime.statement import Statement
 from sqlllm.settings import check_on_error
@@ -39,6 +39,7 @@ class Function:
     returns: str
     body: Body
     takes: str = "VARCHAR"
+    tries: bool = False
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -48,7 +49,23 @@ class Function:
     @property
     def udf(self) -> str:
         """The name in `system.main`, which the macros in sql/ call."""
-        return f"__ai_{self.name}"
+        return f"__ai_try_{self.name}" if self.tries else f"__ai_{self.name}"
+
+    @property
+    def arrow(self) -> pa.DataType:
+        """The type of its column."""
+        value = ARROW[self.returns]
+        return pa.struct({"value": value, "error": pa.string()}) if self.tries else value
+
+    @property
+    def trying(self) -> Function:
+        """Its twin behind `ai.try_<name>`: STRUCT(value, error), and no row stops a query."""
+        return replace(self, tries=True)
+
+    @property
+    def duckdb(self) -> str:
+        """The DuckDB type of its column."""
+        return f"STRUCT(value {self.returns}, error VARCHAR)" if self.tries else self.returns
 
     def bind(self, runtime: Callable[[], Runtime], report: Report) -> Callable[..., pa.Array]:
         """The function that DuckDB calls with Arrow columns; `runtime` gives the one of now."""
@@ -67,7 +84,23 @@ class Function:
         self, origin: Origin, options: str, text: pa.Array, *, rows: int | None = None
     ) -> pa.Array:
         """The column of answers; `rows` is how many come later, where they are asked ahead."""
-        return self.body(Call(origin, self.name, json.loads(options), rows=rows), text)
+        given = json.loads(options)
+        if not self.tries:
+            return self.body(Call(origin, self.name, given, rows=rows), text)
+        failures: dict[str, str] = {}
+        keys = text if self.takes == "VARCHAR" else pa.array(map(key_of, text.to_pylist()), TEXT)
+        try:
+            call = Call(origin, self.name, {**given, "on_error": "null"}, rows=rows)
+            failures = call.failures
+            values = self.body(call, text)
+        except SqlllmError as error:
+            values = pa.nulls(len(text), ARROW[self.returns])
+            failures = dict.fromkeys(pc.unique(keys.drop_null()).to_pylist(), first_line(error))
+        distinct = keys.dictionary_encode()
+        errors = [failures.get(value) for value in distinct.dictionary.to_pylist()]
+        return pa.StructArray.from_arrays(
+            [values, scatter(distinct, pa.array(errors, pa.string()))], names=["value", "error"]
+        )
 
     def _rows(self, origin: Origin, options: str, text: pa.Array) -> pa.Array:
         ahead = origin.statement.ahead((self, options), text)
@@ -77,7 +110,32 @@ class Function:
 
     def _collect(self, number: int, origin: Origin, options: str, text: pa.Array) -> pa.Array:
         origin.statement.collect(number, (self, options), text)
-        return pa.nulls(len(text), ARROW[self.returns])
+        return pa.nulls(len(text), self.arrow)
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnFunction:
+    """A UDF that asks nobody: `__ai_<name>` of Arrow columns, NULLs included, to one of them."""
+
+    name: str
+    parameters: tuple[str, ...]
+    duckdb: str
+    body: Callable[..., pa.Array]
+
+    @property
+    def udf(self) -> str:
+        """The name in `system.main`, which the macros in sql/ call."""
+        return f"__ai_{self.name}"
+
+    def bind(self, _: Callable[[], Runtime], report: Report) -> Callable[..., pa.Array]:
+        """The function that DuckDB calls with Arrow columns."""
+
+        @wraps(self.body)  # DuckDB counts its parameters
+        def udf(*columns: Any) -> pa.Array:
+            with _reporting(report):
+                return self.body(*map(_one, columns))
+
+        return udf
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +148,7 @@ class SetFunction:
 
     name: str
     parameters: tuple[str, ...]
-    returns: str
+    duckdb: str
     body: Callable[..., Any]
 
     @property
@@ -106,10 +164,12 @@ class SetFunction:
                 origin = Origin(runtime(), _number(query), _number(connection))
                 rows = zip(_one(first), _one(second), strict=True)
                 found = [self.body(origin, _python(a), _python(b)) for a, b in rows]
-                return pa.array(found, ARROW[self.returns])
+                return pa.array(found, ARROW[self.duckdb])
 
         return udf
 
+
+TEXT = pa.string()
 
 ARROW: Mapping[str, pa.DataType] = {
     "BIGINT": pa.int64(),
@@ -121,7 +181,11 @@ ARROW: Mapping[str, pa.DataType] = {
     "STRUCT(label VARCHAR, score DOUBLE)[]": pa.list_(
         pa.struct({"label": pa.string(), "score": pa.float64()})
     ),
+    "STRUCT(flagged BOOLEAN, category VARCHAR, score DOUBLE)": pa.struct(
+        {"flagged": pa.bool_(), "category": pa.string(), "score": pa.float64()}
+    ),
     "VARCHAR": pa.string(),
+    "VARCHAR[]": pa.list_(pa.string()),
 }
 """The DuckDB types that a UDF may return."""
 
@@ -130,6 +194,13 @@ def set_function(*parameters: str, returns: str) -> Callable[[Callable[..., Any]
     """Declare a UDF for the rewriter, with the DuckDB types of its two parameters."""
     types = (*parameters, "UBIGINT", "UBIGINT")
     return lambda body: SetFunction(body.__name__, types, returns, body)
+
+
+def column_function(
+    *parameters: str, returns: str
+) -> Callable[[Callable[..., pa.Array]], ColumnFunction]:
+    """Declare a UDF that asks nobody, with the DuckDB types of its parameters."""
+    return lambda body: ColumnFunction(body.__name__, parameters, returns, body)
 
 
 @contextmanager
@@ -168,6 +239,10 @@ class Call:
         function: The function's name.
         options: What the macro packed: instruction and common options by name, NULL as None.
         rows: How many rows it stands for, where they come later; else None.
+
+    Attributes:
+        failures: Why an input has no answer, by text, under `on_error = 'null'`. A function that
+            asks about something else than its rows' texts adds why a row has none.
     """
 
     def __init__(
@@ -175,6 +250,7 @@ class Call:
     ) -> None:
         self.runtime = origin.runtime
         self.options = options
+        self.failures: dict[str, str] = {}
         on_error = options.get("on_error")
         if on_error is not None:
             check_on_error(on_error)
@@ -185,6 +261,7 @@ class Call:
             on_error,
             origin.connection_id,
             rows,
+            self.failures,
         )
 
     def text(self, name: str) -> str:
@@ -197,12 +274,25 @@ class Call:
             raise CallError(msg)
         return value
 
+    def number(self, name: str, default: float) -> float:
+        """An option that is a number; the default when it is NULL."""
+        value = self._typed(name, (int, float), "a number")
+        return default if value is None else float(value)
+
+    def share(self, name: str, default: float) -> float:
+        """An option above 0 and at most 1; the default when it is NULL."""
+        value = self.number(name, default)
+        if not 0 < value <= 1:
+            msg = f"{name} must be above 0 and at most 1, not {value!r}"
+            raise CallError(msg)
+        return value
+
     def task(self, **parts: Any) -> Task:
         """A task with the common options of this call."""
         return Task(
             **parts,
-            temperature=float(self._typed("temperature", (int, float), "a number") or 0),
-            top_p=float(1 if (p := self._typed("top_p", (int, float), "a number")) is None else p),
+            temperature=self.number("temperature", 0),
+            top_p=self.number("top_p", 1),
             max_tokens=self._typed("max_tokens", (int,), "a whole number"),
             seed=self._typed("seed", (int,), "a whole number") or 0,
             truncate=bool(self._typed("truncate", (bool,), "true or false")),
@@ -242,6 +332,11 @@ class Call:
     def fail(self, task: Task, text: str, error: SqlllmError) -> None:
         """Raise why a row has no answer, or record that it becomes NULL, as `on_error` says."""
         self.runtime.fail(self.runtime.model_for(task, self.caller.model), text, error, self.caller)
+
+
+def key_of(row: str | list[str | None] | None) -> str | None:
+    """By what `Call.failures` knows a row: its text; of a list, its JSON."""
+    return json.dumps(row, ensure_ascii=False) if isinstance(row, list) else row
 
 
 def scatter(answers: pa.DictionaryArray, distinct: pa.Array) -> pa.Array:

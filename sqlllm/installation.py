@@ -103,7 +103,7 @@ def _register(con: Any, installation: Installation) -> None:
             fn.udf,
             udf,
             list(fn.parameters),
-            fn.returns,
+            fn.duckdb,
             type="arrow",
             null_handling="special",
         )

@@ -106,12 +106,15 @@ def numbered(heading: str) -> Layout:
     return layout
 
 
-def prompts(call: Call, rows: Sequence[Sequence[str]], reduction: Reduction) -> list[str | None]:
+def prompts(
+    call: Call, rows: Sequence[Sequence[str]], keys: Sequence[str | None], reduction: Reduction
+) -> list[str | None]:
     """One prompt per row for `reduction.final`, once the prompts before it are answered.
 
     Args:
         call: On whose behalf.
         rows: The pieces of each row, in order; none for NULL.
+        keys: By what `call.failures` knows each row.
         reduction: How they become one.
 
     Returns:
@@ -123,15 +126,23 @@ def prompts(call: Call, rows: Sequence[Sequence[str]], reduction: Reduction) -> 
         answered = iter(call.run_part(reduction.partial, asked).to_pylist())
         parts = [list(islice(answered, len(found[row]))) for row in several]
         whole = [[] if None in answers else answers for answers in parts]
-        for row, made in zip(
-            several, _packed(call, whole, reduction, reduction.answers), strict=True
-        ):
+        packed = _packed(call, whole, reduction, reduction.answers)
+        for row, made in zip(several, packed, strict=True):
             if len(made) >= len(found[row]):
                 msg = f"the answers about {len(made)} parts are too long to be combined"
-                call.fail(reduction.partial, found[row][0], BadAnswer(msg))
+                call.fail(reduction.final, found[row][0], BadAnswer(msg))
                 made = []
+            if not made:
+                blame(call, keys[row], found[row])
             found[row] = made
     return [made[0] if made else None for made in found]
+
+
+def blame(call: Call, key: str | None, prompts: Sequence[str]) -> None:
+    """Say of a row why it has no answer: the reason of the first of its prompts that has none."""
+    for text in prompts:
+        if text in call.failures and key is not None:
+            call.failures.setdefault(key, call.failures[text])
 
 
 def _packed(

@@ -20,8 +20,8 @@ class Settings:
     """What holds for every query of an installation, unless the call says otherwise.
 
     Attributes:
-        model: Default for complete, classify, filter and extract; None: `minilm` classifies and
-            `smollm2` does the rest.
+        model: Default for complete, classify, filter and extract; None: `minilm` classifies where
+            there is no instruction, and `smollm2` does the rest.
         embed_model: Default for embed and similarity.
         models: Name -> model, or its URI such as `hf:<folder>`.
         on_error: `fail` stops the query at the first row without an answer, `null` makes it NULL

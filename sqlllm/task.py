@@ -16,6 +16,8 @@ Kind = Literal["complete", "choose", "extract", "embed"]
 YES_NO = ("yes", "no")
 """The labels of a yes/no question (`ai.filter`, `ai.score`); P(yes) is the first probability."""
 
+MOST_LABELS = 1000
+
 
 @dataclass(frozen=True)
 class Task:
@@ -27,11 +29,15 @@ class Task:
         instruction: What to do with each input; for a yes/no question, the question.
         labels: What `choose` chooses among.
         descriptions: One per label where the user gave any, else empty.
+        none_of_these: The label, the last one, that means that none of the others fits; or "".
+        multi: Whether each label is judged on its own, so that several or none may fit.
         examples: Pairs of text and label that show what is wanted.
         schema: JSON Schema of `extract`, as JSON text.
         system: System message of `complete`.
         stop: Strings that end a completion; not part of the answer.
         pattern: Regular expression that a completion as a whole matches.
+        whole: Whether a completion that is cut off is an error. Without `max_tokens` it may be as
+            long as a text of twice the input's tokens.
         temperature: 0 is greedy. Used by `complete` and `extract`.
         top_p: Tokens beyond this much probability are never drawn; 1 draws from all.
         max_tokens: Most tokens of an answer; None is the model's own default.
@@ -43,11 +49,14 @@ class Task:
     instruction: str = ""
     labels: tuple[str, ...] = ()
     descriptions: tuple[str, ...] = ()
+    none_of_these: str = ""
+    multi: bool = False
     examples: tuple[tuple[str, str], ...] = ()
     schema: str = ""
     system: str = ""
     stop: tuple[str, ...] = ()
     pattern: str = ""
+    whole: bool = False
     temperature: float = 0.0
     top_p: float = 1.0
     max_tokens: int | None = None
@@ -58,6 +67,9 @@ class Task:
         """Refuse what can't be asked, before any row is sent."""
         if self.kind == "choose":
             _check_labels(self.labels)
+            if self.none_of_these and self.none_of_these != self.labels[-1]:
+                msg = f"{self.none_of_these!r} must be the last label"
+                raise CallError(msg)
             if self.descriptions and len(self.descriptions) != len(self.labels):
                 msg = f"{len(self.labels)} labels but {len(self.descriptions)} descriptions"
                 raise CallError(msg)
@@ -181,6 +193,9 @@ def _check_labels(labels: tuple[str, ...]) -> None:
     if not labels:
         msg = "the list of labels is empty"
         raise CallError(msg, hint="give at least two, such as ['billing', 'bug']")
+    if len(labels) > MOST_LABELS:
+        msg = f"{len(labels):,} labels are too many: at most {MOST_LABELS:,}"
+        raise CallError(msg, hint="classify in two steps, or match by ai.search")
     if any(not label.strip() for label in labels):
         msg = f"a label is blank: {_list(labels)}"
         raise CallError(msg, hint="every label needs a name")

@@ -16,9 +16,11 @@ def answer(task: sqlllm.Task, text: str) -> Any:
     if task.kind == "embed":
         return [float(len(text)) + 1, 1.0, float(sum(map(ord, text)) % 7)]
     if task.kind == "extract":
-        return {"text": text}
+        return {"answer": text} if '"answer"' in task.schema else {"text": text}
     if task.yes_no:
         return "good" in text
+    if task.multi:
+        return [label for label in task.labels if label in text]
     return next((label for label in task.labels if label in text), task.labels[0])
 
 

@@ -55,7 +55,7 @@ def test_fixture(both: Both, rule: str, query: str, expected: str, calls: int) -
 
 def test_rules_are_switched_by_name(both: Both) -> None:
     query = "SELECT ai_complete(x) FROM t ORDER BY id LIMIT 1"
-    functions = {"complete": ("prompt",)}
+    functions = {"complete": {"prompt": False}}
     assert plan(query, functions).fired == ("names", "after_limit")
     assert plan(query, functions, ["after_limit"]).fired == ()
     with pytest.raises(sqlllm.ConfigError, match="did you mean `early_stop`"):

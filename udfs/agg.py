@@ -7,8 +7,8 @@ from itertools import groupby
 import pyarrow as pa
 
 from sqlllm.errors import CallError
-from sqlllm.function import Call, function, scatter
-from sqlllm.reduce import Reduction, numbered, prompts
+from sqlllm.function import Call, function, key_of, scatter
+from sqlllm.reduce import Reduction, blame, numbered, prompts
 from sqlllm.udfs.summarize import answer_tokens, manner
 
 ROWS = 2000
@@ -45,9 +45,12 @@ def _about(call: Call, texts: pa.Array, instruction: str) -> pa.Array:
         answer=answer_tokens(call),
     )
     in_order = bool(call.options.get("in_order"))
-    lists = [_pieces(each, in_order=in_order) for each in texts.to_pylist()]
-    made = pa.array(prompts(call, lists, reduction), pa.string())
-    answers = call.run(reduction.final, made)
+    rows = texts.to_pylist()
+    keys = [key_of(row) for row in rows]
+    made = prompts(call, [_pieces(row, in_order=in_order) for row in rows], keys, reduction)
+    answers = call.run(reduction.final, pa.array(made, pa.string()))
+    for key, prompt in zip(keys, made, strict=True):
+        blame(call, key, [prompt] if prompt is not None else [])
     return scatter(answers, answers.dictionary)
 
 

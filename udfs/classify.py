@@ -19,13 +19,19 @@ def classify(call: Call, text: pa.Array) -> pa.Array:
     return scatter(answers, pa.array(task.labels, pa.string()).take(best))
 
 
-def choose(call: Call) -> Task:
-    """The task behind `ai.classify` and `ai.classify_scores`."""
+def choose(call: Call, *, multi: bool = False) -> Task:
+    """The task behind `ai.classify`, `ai.classify_scores` and `ai.classify_labels`."""
     labels, descriptions = parse_labels(call.options.get("labels"))
+    none = call.text("none_of_these")
+    if none:
+        labels = (*labels, none)
+        descriptions = (*descriptions, "none of the others") if descriptions else ()
     return call.task(
         kind="choose",
         labels=labels,
         descriptions=descriptions,
+        none_of_these=none,
+        multi=multi,
         examples=parse_examples(call.options.get("examples")),
         instruction=call.text("instruction"),
     )

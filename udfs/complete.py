@@ -15,6 +15,7 @@ def complete(call: Call, text: pa.Array) -> pa.Array:
         system=call.text("system"),
         stop=call.texts("stop"),
         pattern=call.text("pattern"),
+        whole=bool(call.options.get("whole")),
     )
     answers = call.run(task, text)
     return scatter(answers, answers.dictionary)

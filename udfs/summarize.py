@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sqlllm.errors import CallError
 from sqlllm.function import Call, function, scatter
-from sqlllm.reduce import ANSWER, Reduction, numbered, prompts
+from sqlllm.reduce import ANSWER, Reduction, blame, numbered, prompts
 
 
 @function(returns="VARCHAR")
@@ -23,20 +23,26 @@ def summarize(call: Call, text: pa.Array) -> pa.Array:
         numbered("Summaries of the parts of one text, in order:"),
         answer=answer_tokens(call),
     )
-    answers = call.run(reduction.final, _shortened(call, text, reduction))
+    parts = _too_long(text, reduction.room)
+    made = prompts(call, [[each] for each in parts], parts, reduction)
+    answers = call.run(reduction.final, _replaced(text, dict(zip(parts, made, strict=True))))
+    for each, prompt in zip(parts, made, strict=True):
+        blame(call, each, [prompt] if prompt is not None else [])
     return scatter(answers, answers.dictionary)
 
 
-def _shortened(call: Call, text: pa.Array, reduction: Reduction) -> pa.Array:
-    """The texts, with the summaries of its parts in place of each that is too long."""
-    if not pc.any(pc.greater(pc.binary_length(text), reduction.room)).as_py():
+def _too_long(text: pa.Array, room: int) -> list[str]:
+    """The distinct texts that may not fit: a token is a byte at least."""
+    long: list[str] = text.filter(pc.greater(pc.binary_length(text), room)).unique().to_pylist()
+    return long
+
+
+def _replaced(text: pa.Array, made: Mapping[str, str | None]) -> pa.Array:
+    if not made:
         return text
     distinct = text.dictionary_encode()
-    texts = distinct.dictionary
-    long = pc.greater(pc.binary_length(texts), reduction.room)
-    made = prompts(call, [[each] for each in texts.filter(long).to_pylist()], reduction)
-    texts = pc.replace_with_mask(texts, long, pa.array(made, texts.type))
-    return texts.take(distinct.indices)
+    texts = [made.get(each, each) for each in distinct.dictionary.to_pylist()]
+    return pa.array(texts, text.type).take(distinct.indices)
 
 
 def _whole(pieces: Sequence[str]) -> str:

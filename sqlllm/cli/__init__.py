@@ -16,7 +16,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     pull = commands.add_parser("pull", help="fetch a model into the cache folder")
     pull.add_argument("model", help="smollm2, minilm or hf:<owner>/<name>")
     commands.add_parser("models", help="list the models that SQL can name")
-    commands.add_parser("functions", help="list the functions")
+    functions = commands.add_parser("functions", help="list the functions")
+    functions.add_argument("--markdown", action="store_true", help="the whole reference")
     sql = commands.add_parser("sql", help="run statements and print the last result")
     sql.add_argument("query", help="SQL, or - to read it from standard input")
     sql.add_argument("-d", "--database", default=":memory:", help="a DuckDB file")
@@ -39,10 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "SELECT name, uri, array_to_string(can, ', ') AS can, about FROM ai.models",
             )
         elif given.command == "functions":
-            # Every function has the same last options: named once, below the table.
-            short = "regexp_replace(signature, ', model := NULL, temperature .*\\)$', ', …)')"
-            _print(":memory:", f"SELECT {short} AS function, returns FROM ai.functions")
-            print("… is model, temperature, max_tokens, seed, truncate, on_error, by name")
+            _functions(markdown=given.markdown)
         elif given.command == "explain":
             from sqlllm.connection import connect
 
@@ -58,6 +56,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"sqlllm: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _functions(*, markdown: bool) -> None:
+    from sqlllm.cli.functions import COMMON, listed, reference, short
+
+    if markdown:
+        from sqlllm.connection import connect
+
+        with connect() as db:
+            print(reference(lambda query: db.execute(query).fetchall()), end="")
+        return
+    _table(["function", "returns"], [(short(each), each.returns) for each in listed()])
+    print(f"… is {', '.join(COMMON)}, by name. Each has a twin ai.try_<name> that tells errors.")
 
 
 def _query(given: str) -> str:

@@ -55,6 +55,28 @@ def encode_all(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     return ids
 
 
+def shared(
+    head: tuple[int, ...], bodies: dict[int, list[int]]
+) -> tuple[tuple[int, ...], dict[int, list[int]]]:
+    """Move the tokens that all rows begin with to the head, where they are read once.
+
+    Rows made from one template have them (`ai.prompt('... {0}', x)`, `'...' || x`). The tokens of
+    a row stay the same, and so does its answer.
+
+    Example:
+        >>> shared((9,), {0: [1, 2, 3], 1: [1, 2, 4]})
+        ((9, 1, 2), {0: [3], 1: [4]})
+    """
+    if len(bodies) < 2:
+        return head, bodies
+    first, last = min(bodies.values()), max(bodies.values())  # what these two share, all share
+    most = min(map(len, bodies.values())) - 1  # a row needs a token of its own
+    same = next((i for i in range(most) if first[i] != last[i]), most)
+    if same <= 0:
+        return head, bodies
+    return (*head, *first[:same]), {row: body[same:] for row, body in bodies.items()}
+
+
 def completion_prompt(tokenizer: Any, system: str) -> Prompt:
     """A conversation of one turn: the row is the user's message."""
     turns = [{"role": "user", "content": TEXT}]
@@ -102,7 +124,9 @@ def question(task: Task) -> str:
         return f"Question: {task.instruction}\n\nText: "
     lines = [f"Question: {task.instruction or 'Which label fits the text best?'}", "Labels:"]
     for i, label in enumerate(task.labels):
-        lines.append(f"- {label}: {task.descriptions[i]}" if task.descriptions else f"- {label}")
+        about = task.descriptions[i] if task.descriptions else ""
+        about = about or ("none of the others" if label == task.none_of_these else "")
+        lines.append(f"- {label}: {about}" if about else f"- {label}")
     lines += [f"\nText: {text}\nAnswer: {label}" for text, label in task.examples]
     return "\n".join([*lines, "", "Text: "])
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,9 +18,11 @@ from sqlllm.engine.prompt import (
     encode,
     encode_all,
     extraction_prompt,
+    shared,
 )
 from sqlllm.engine.worker import on_model_thread, stepped
-from sqlllm.errors import BadAnswer, InputTooLong, ModelMissing, SqlllmError, excerpt
+from sqlllm.errors import InputTooLong, ModelMissing, SqlllmError, excerpt
+from sqlllm.models.answers import complaint, longest, room, up_to_stop
 from sqlllm.models.base import Batch, Model
 
 if TYPE_CHECKING:
@@ -29,11 +32,10 @@ if TYPE_CHECKING:
     from sqlllm.engine.scoring import LabelTrie
     from sqlllm.task import Task
 
-MAX_TOKENS = 256  # of an answer, unless the call says otherwise
 CONTENT_FREE = "N/A"  # the text whose answer shows which labels the model prefers anyway
 
-Read = tuple[dict[int, list[int]], dict[int, SqlllmError]]
-"""Each row's own tokens, and the rows that are too long."""
+Read = tuple[tuple[int, ...], dict[int, list[int]], dict[int, SqlllmError]]
+"""What all rows begin with, each row's own tokens, and the rows that are too long."""
 
 
 class CausalModel(Model):
@@ -124,14 +126,18 @@ class CausalModel(Model):
         import numpy as np
 
         from sqlllm.engine.scoring import LabelTrie
+        from sqlllm.models.labels import each_label
 
+        if task.multi:
+            yield from each_label(self.choose, task, inputs)
+            return
         labels = [encode(self._tokenizer, answer) for answer in answers(task)]
-        trie = LabelTrie.build(labels)
+        trie, most = LabelTrie.build(labels), max(map(len, labels))
         prompt = choice_prompt(self._tokenizer, task)
         budget = self._engine.budget
         neutral = [*encode(self._tokenizer, CONTENT_FREE), *prompt.tail]
         bias = None
-        for bodies, errors in self._read(task, inputs, prompt, max(map(len, labels))):
+        for head, bodies, errors in self._read(task, inputs, prompt, lambda space: space - most):
             if errors:
                 yield Batch([], np.zeros((0, len(labels)), np.float32), errors)
             if bodies and bias is None:
@@ -141,14 +147,12 @@ class CausalModel(Model):
                 )
             lengths = {row: len(body) for row, body in bodies.items()}
 
-            def score(rows: list[int], bodies: dict[int, list[int]] = bodies) -> Any:
-                return self._scored(prompt.head, [bodies[row] for row in rows], trie)
-
+            score = partial(self._scored_rows, head, bodies, trie)
             for rows, scores in halving(lengths, budget, score):
                 yield Batch(
                     rows,
                     (scores - bias).softmax(-1).cpu().numpy(),
-                    prompt_tokens=sum(len(prompt.head) + lengths[row] for row in rows),
+                    prompt_tokens=sum(len(head) + lengths[row] for row in rows),
                 )
 
     def count_tokens(self, inputs: Sequence[str]) -> list[int]:
@@ -170,7 +174,6 @@ class CausalModel(Model):
         from sqlllm.engine.decoding import Row
         from sqlllm.engine.picking import Picker, generator
 
-        room = task.max_tokens or MAX_TOKENS
         picker = Picker(
             self._ends,
             stopped=(lambda tokens: self._stopped(task, tokens)) if task.stop else None,
@@ -178,7 +181,8 @@ class CausalModel(Model):
             top_p=task.top_p,
             grammar=grammar,
         )
-        for bodies, errors in self._read(task, inputs, prompt, room):
+        for head, bodies, errors in self._read(task, inputs, prompt, partial(longest, task)):
+            before = len(head) - len(prompt.head)
             if errors:
                 yield Batch([], [], errors)
             rows = (
@@ -186,14 +190,14 @@ class CausalModel(Model):
                     at,
                     list(body),
                     len(body),
-                    len(body) + room,
+                    len(body) + room(task, before + len(body)),
                     rule=grammar.rule() if grammar else None,
                     draws=generator(task.seed, inputs[at]) if task.temperature else None,
                 )
                 for at, body in bodies.items()
             )
-            for done in stepped(self._write(prompt.head, rows, picker)):
-                yield self._answers(task, prompt, done)
+            for done in stepped(self._write(head, rows, picker)):
+                yield self._answers(task, len(head), done)
 
     def _write(
         self, head: tuple[int, ...], rows: Iterable[Row], picker: Picker
@@ -210,27 +214,33 @@ class CausalModel(Model):
             whole.append(row)
         return self._engine.write(whole, picker)
 
-    def _answers(self, task: Task, prompt: Prompt, done: Sequence[Row]) -> Batch:
+    def _answers(self, task: Task, head: int, done: Sequence[Row]) -> Batch:
         """The texts of rows that are done; a form that was not completed is an error."""
         texts: dict[int, str] = {}
         errors: dict[int, SqlllmError] = {}
         for row in done:
             text = self._text(row.written)
-            if row.rule is None or row.rule.accepting:
-                texts[row.at] = _cut(text, task)
+            wrong = complaint(task, row, text)
+            if wrong is None:
+                texts[row.at] = up_to_stop(text, task)
             else:
-                errors[row.at] = _incomplete(task, row, text)
+                errors[row.at] = wrong
         return Batch(
             list(texts),
             list(texts.values()),
             errors,
-            prompt_tokens=sum(len(prompt.head) + row.prompt for row in done),
+            prompt_tokens=sum(head + row.prompt for row in done),
             completion_tokens=sum(len(row.written) for row in done),
         )
 
-    def _read(self, task: Task, inputs: Sequence[str], prompt: Prompt, room: int) -> Iterator[Read]:
-        """The rows' tokens, part by part, the next part's read by another thread."""
-        free = max(self.window - len(prompt.head) - len(prompt.tail) - room, 0)
+    def _read(
+        self, task: Task, inputs: Sequence[str], prompt: Prompt, most: Callable[[int], int]
+    ) -> Iterator[Read]:
+        """The rows' tokens, part by part, the next part's read by another thread.
+
+        `most` gives the longest text in a space of so many tokens.
+        """
+        free = max(most(self.window - len(prompt.head) - len(prompt.tail)), 0)
 
         def read(rows: list[int]) -> Read:
             bodies: dict[int, list[int]] = {}
@@ -245,9 +255,14 @@ class CausalModel(Model):
                         f"model {self.name!r} has room for {free} here",
                         hint="add `truncate := true` to read only its beginning",
                     )
-            return bodies, errors
+            return (*shared(prompt.head, bodies), errors)
 
         return ahead(read, windows(inputs))
+
+    def _scored_rows(
+        self, head: tuple[int, ...], bodies: dict[int, list[int]], trie: LabelTrie, rows: list[int]
+    ) -> Any:
+        return self._scored(head, [bodies[row] for row in rows], trie)
 
     def _scored(
         self, head: tuple[int, ...], bodies: Sequence[Sequence[int]], trie: LabelTrie
@@ -268,23 +283,6 @@ class CausalModel(Model):
         # A token is a byte at least: the end of the answer is enough.
         latest = self._text(tokens[-8 - 4 * max(map(len, task.stop)) :])
         return any(stop in latest for stop in task.stop)
-
-
-def _incomplete(task: Task, row: Row, text: str) -> BadAnswer:
-    what = "JSON" if task.kind == "extract" else f"text that matches {task.pattern!r}"
-    if row.rule.problem:
-        return BadAnswer(f"the answer stopped short of {what}: {row.rule.problem}")
-    return BadAnswer(
-        f"the answer was cut at max_tokens={row.most - row.prompt} before it was {what}: "
-        f"{excerpt(text)}",
-        hint="raise `max_tokens`, or limit the schema's texts and lists (maxLength, maxItems)",
-    )
-
-
-def _cut(text: str, task: Task) -> str:
-    """The text up to the first stop string."""
-    ends = [at for stop in task.stop if (at := text.find(stop)) >= 0]
-    return text[: min(ends)] if ends else text
 
 
 def _ids(value: int | list[int] | None) -> frozenset[int]:

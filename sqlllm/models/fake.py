@@ -21,7 +21,8 @@ class FakeModel(Model):
     `fn` returns what the task asks for:
 
     - `complete`: str
-    - `choose`: one of `task.labels`, or a mapping label -> probability
+    - `choose`: one of `task.labels`, or a mapping label -> probability; where several may fit
+      (`task.multi`), a list of labels or a mapping
     - a yes/no question (`ai.filter`, `ai.score`): bool, or P(yes) as a float
     - `extract`: anything that `json.dumps` takes, or JSON text
     - `embed`: a list of floats (scaled to unit length)
@@ -150,6 +151,8 @@ def _json(_: Task, answer: Any) -> str:
 
 
 def _probabilities(task: Task, answer: Any) -> list[float]:
+    if task.multi:
+        return _each(task, answer)
     if task.yes_no and isinstance(answer, bool | int | float) and 0 <= answer <= 1:
         return [float(answer), 1.0 - float(answer)]
     if isinstance(answer, str) and answer in task.labels:
@@ -159,6 +162,15 @@ def _probabilities(task: Task, answer: Any) -> list[float]:
         return [answer.get(label, 0.0) / total for label in task.labels]
     msg = f"choose needs one of {list(task.labels)!r} or their probabilities, got {answer!r}"
     raise BadAnswer(msg)
+
+
+def _each(task: Task, answer: Any) -> list[float]:
+    """A probability for each label on its own."""
+    found = answer if isinstance(answer, Mapping) else dict.fromkeys(answer, 1.0)
+    if not set(found) <= set(task.labels):
+        msg = f"choose needs labels among {list(task.labels)!r}, got {answer!r}"
+        raise BadAnswer(msg)
+    return [float(found.get(label, 0.0)) for label in task.labels]
 
 
 def _vector(_: Task, answer: Any) -> list[float]:

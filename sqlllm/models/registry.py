@@ -15,7 +15,7 @@ from sqlllm.errors import ConfigError, UnknownModel, did_you_mean
 from sqlllm.models.base import Model
 
 if TYPE_CHECKING:
-    from sqlllm.task import Kind
+    from sqlllm.task import Task
 
 BUILTIN: Mapping[str, str] = {"minilm": "minilm:", "smollm2": "smollm2:"}
 """Models that are there without configuration: name -> URI."""
@@ -121,6 +121,7 @@ SCHEMES: Mapping[str, Callable[[str], tuple[type[Model], Callable[[], Model]]]] 
 }
 
 
-def default_model(kind: Kind, yes_no: bool) -> str:
+def default_model(task: Task) -> str:
     """The built-in model for a task where nothing is configured."""
-    return "minilm" if kind == "embed" or (kind == "choose" and not yes_no) else "smollm2"
+    by_similarity = task.kind == "choose" and not task.yes_no and not task.instruction
+    return "minilm" if task.kind == "embed" or by_similarity else "smollm2"

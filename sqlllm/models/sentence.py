@@ -26,6 +26,10 @@ TEMPERATURE = 0.06
 all-MiniLM-L6-v2 on banking77's 10,003 training rows and 77 labels (1.476); expected calibration
 error on its test set 0.023."""
 
+NONE = 0.35
+"""The similarity at which no label is as likely as a label. There is no good one: right for five
+intents of banking77 would be 0.5, for the topics of examples/tickets.csv 0.18."""
+
 TOKENS = {"cpu": 2048, "mps": 16384, "cuda": 131072}
 """Tokens per batch: fills two cores and stays in their caches; a GPU takes what fills it."""
 
@@ -47,7 +51,9 @@ class SentenceModel(Model):
 
     `choose` embeds each label as `name` (with `_` read as a space), or `name: description`, or
     the mean of that and the label's examples, and takes a softmax over the cosine similarities
-    at `TEMPERATURE`. `task.instruction` has no meaning for it and is refused.
+    at `TEMPERATURE`. `none_of_these` has the similarity `NONE` to every text, and a label that is
+    judged on its own is judged against that. `task.instruction` has no meaning for it and is
+    refused.
 
     Args:
         folder: A sentence-transformers model folder with safetensors weights.
@@ -136,11 +142,15 @@ class SentenceModel(Model):
             raise self.cannot("follow an instruction", "describe the labels instead, as a struct")
         labels = self._labels(task)
         for batch in self.embed(task, inputs):
-            logits = (np.asarray(batch.answers) @ labels.T) / TEMPERATURE
-            logits -= logits.max(axis=1, keepdims=True)
-            odds = np.exp(logits)
-            probabilities = (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
-            yield Batch(batch.rows, probabilities, batch.errors, batch.prompt_tokens)
+            vectors = np.asarray(batch.answers).reshape(-1, labels.shape[1])  # none: only errors
+            similarity = vectors @ labels.T
+            if task.none_of_these:
+                similarity[:, -1] = NONE
+            odds = _odds(similarity - (NONE if task.multi else similarity.max(1, keepdims=True)))
+            total = 1 + odds if task.multi else odds.sum(axis=1, keepdims=True)
+            yield Batch(
+                batch.rows, (odds / total).astype(np.float32), batch.errors, batch.prompt_tokens
+            )
 
     def count_tokens(self, inputs: Sequence[str]) -> list[int]:
         """Word pieces of each text, without [CLS] and [SEP]."""
@@ -230,6 +240,12 @@ class SentenceModel(Model):
             f"model {self.name!r} reads at most {self.window}",
             hint="add `truncate := true` to read only its beginning",
         )
+
+
+def _odds(similarity: Any) -> Any:
+    import numpy as np
+
+    return np.exp(np.clip(similarity / TEMPERATURE, -80, 80))
 
 
 def _matrix(rows: Any) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -6,12 +6,12 @@ safe it leaves as it stands, and a statement that no rule changes keeps the user
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from sqlllm.errors import ConfigError, did_you_mean
 from sqlllm.rewrite.aggregates import aggregates
-from sqlllm.rewrite.names import names
+from sqlllm.rewrite.names import Functions, names
 
 Columns = Callable[[str], Sequence[str] | None]
 """The names of a query's columns, in order; None where DuckDB can't bind it."""
@@ -83,7 +83,7 @@ def _unknown(_query: str) -> None:
 
 def plan(
     sql: str,
-    functions: Mapping[str, Sequence[str]],
+    functions: Functions,
     on: Collection[str] = RULES,
     *,
     columns: Columns = _unknown,
@@ -93,7 +93,7 @@ def plan(
 
     Args:
         sql: The user's text.
-        functions: Name -> argument names of everything in `ai`.
+        functions: The arguments of everything in `ai`.
         on: The names of the rules to apply.
         columns: The names of a query's columns, or None; where the tables are.
         lazy: Whether the last statement's rows may be fetched in part only.

@@ -12,8 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-AGGREGATES = ("agg", "summarize_agg")
-"""Each is a macro over a row's text; with `_` before its name, one over a list of texts."""
+OVER_LISTS = {
+    "agg": "_agg",
+    "summarize_agg": "_summarize_agg",
+    "try_agg": "try__agg",
+    "try_summarize_agg": "try__summarize_agg",
+}
+"""Macros over a row's text, and what each is over a list of texts."""
 
 
 def aggregates(sql: str) -> str:
@@ -25,7 +30,7 @@ def aggregates(sql: str) -> str:
     """
     from sqlglot.errors import SqlglotError
 
-    if not any(f"ai.{name}" in sql.lower() for name in AGGREGATES):
+    if not any(f"ai.{name}" in sql.lower() for name in OVER_LISTS):
         return sql
     try:
         return _opened(sql)
@@ -69,7 +74,7 @@ class _Call:
         after = f" {self.after}" if self.after else ""
         options = ["in_order := true"] if self.order else []
         within = ", ".join([f"list({distinct}{rows}{order}){after}", *others, *options])
-        return f"ai._{self.name}({within})"
+        return f"ai.{OVER_LISTS[self.name]}({within})"
 
 
 def _is_text(argument: str) -> bool:
@@ -80,7 +85,7 @@ def _is_text(argument: str) -> bool:
 def _call(sql: str, tokens: Sequence[Any], at: int) -> _Call | None:
     """The call of an aggregate that begins at a token."""
     words = [_word(sql, token) for token in tokens[at : at + 4]]
-    if words[:2] != ["ai", "."] or words[2] not in AGGREGATES or words[3] != "(":
+    if words[:2] != ["ai", "."] or words[2] not in OVER_LISTS or words[3] != "(":
         return None
     if at and _word(sql, tokens[at - 1]) in (".", "macro", "function"):
         return None

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from sqlglot import exp
 
-# Functions of the catalog `ai` that never send anything to a model.
-FREE = frozenset({"count_tokens"})
+from sqlllm.rewrite.aggregates import OVER_LISTS
 
-# What aggregates become (see over_lists.py): they ask about a group, once it is whole.
-OVER_LISTS = frozenset({"_agg", "_summarize_agg"})
+# Functions of the catalog `ai` that never send anything to a model.
+FREE = frozenset({"count_tokens", "try_count_tokens", "prompt"})
+
+# What aggregates become: they ask about a group, once it is whole.
+OF_GROUPS = frozenset(OVER_LISTS.values())
 
 
 def call_name(node: exp.Expr | None) -> str | None:
@@ -36,7 +38,7 @@ def asks_of_groups(node: exp.Expr) -> bool:
 def group_calls(node: exp.Expr) -> Iterator[exp.Dot]:
     """The calls in an expression that ask a model about a group."""
     for dot in node.find_all(exp.Dot):
-        if call_name(dot) in OVER_LISTS:
+        if call_name(dot) in OF_GROUPS:
             yield dot
 
 
@@ -44,7 +46,7 @@ def calls(node: exp.Expr) -> Iterator[exp.Dot]:
     """The calls in an expression that ask a model about a row."""
     for dot in node.find_all(exp.Dot):
         name = call_name(dot)
-        if name is not None and name not in FREE and not name.startswith("_"):
+        if name is not None and name not in FREE | OF_GROUPS and not name.startswith("_"):
             yield dot
 
 

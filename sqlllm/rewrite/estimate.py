@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from sqlllm.rewrite import Columns
 from sqlllm.rewrite.after_limit import after_limit
-from sqlllm.rewrite.calls import OVER_LISTS, asks, call_name, calls, group_calls, is_staged
+from sqlllm.rewrite.calls import OF_GROUPS, asks, call_name, calls, group_calls, is_staged
 from sqlllm.rewrite.candidates import missing
 from sqlllm.rewrite.conditions import conjuncts, joins
 from sqlllm.rewrite.early_stop import early_stop
@@ -77,7 +77,7 @@ def _of_block(written: exp.Select, columns: Columns) -> Iterator[Estimate]:
             notes.append("stops at LIMIT" if block.args.get("limit") else "order learned")
         elif limited is not block:
             notes.append("after LIMIT")
-        elif call_name(call) in OVER_LISTS:
+        elif call_name(call) in OF_GROUPS:
             notes += ["at most: before LIMIT"] if block.args.get("limit") else []
         elif used_columns(written) is None:
             notes.append(CHUNKS + "not all rows of its subquery are used")

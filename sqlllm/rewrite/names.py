@@ -1,6 +1,8 @@
-"""`ai_x(...)` becomes `ai.x(...)`; unknown functions and arguments are refused with a hint.
+"""`ai_x(...)` becomes `ai.x(...)`; unknown functions and misplaced arguments are refused.
 
-DuckDB's own message for a wrong argument of a macro doesn't name the argument. The rule works on
+DuckDB's own message for a wrong argument of a macro doesn't name the argument, and DuckDB takes
+options by position: `AI_COMPLETE('model', 'prompt')`, as a warehouse has it, would quietly ask
+something else. The rule works on
 tokens and replaces one character, so that positions in DuckDB's messages stay those of the
 user's text, and statements that sqlglot can't parse pass through.
 """
@@ -12,12 +14,15 @@ from typing import Any
 
 from sqlllm.errors import UnknownArgument, UnknownFunction, did_you_mean
 
+Functions = Mapping[str, Mapping[str, bool]]
+"""Function -> its arguments, and whether each has a default."""
 
-def names(sql: str, functions: Mapping[str, Sequence[str]]) -> str:
+
+def names(sql: str, functions: Functions) -> str:
     """Apply the rule.
 
     Example:
-        >>> names("SELECT ai_embed(x) FROM ai_embed_log", {"embed": ("text",)})
+        >>> names("SELECT ai_embed(x) FROM ai_embed_log", {"embed": {"text": False}})
         'SELECT ai.embed(x) FROM ai_embed_log'
     """
     if "ai_" not in sql.lower() and "ai." not in sql.lower():
@@ -59,21 +64,34 @@ def _type(tokens: Sequence[Any], i: int) -> str:
 
 
 def _check_arguments(
-    name: str, known: Sequence[str], tokens: Sequence[Any], start: int, sql: str
+    name: str, known: Mapping[str, bool], tokens: Sequence[Any], start: int, sql: str
 ) -> None:
-    """Refuse `wrong := ...` directly inside the parentheses that open at `start`."""
-    depth = 0
+    """Refuse `wrong := ...` and options without a name in the parentheses that open at `start`."""
+    depth, named, positions = 0, False, 0
     for i in range(start, len(tokens)):
         kind = _type(tokens, i)
         if kind in ("L_PAREN", "L_BRACKET", "L_BRACE"):
             depth += 1
         elif kind in ("R_PAREN", "R_BRACKET", "R_BRACE"):
             depth -= 1
-            if depth == 0:
-                return
-        elif depth == 1 and kind == "COLON_EQ":
+        elif depth == 1 and kind == "ORDER_BY":
+            positions += not named
+            break  # of an aggregate: no arguments come behind it
+        elif depth == 1 and kind in ("COLON_EQ", "FARROW"):
             before = tokens[i - 1]
-            word = sql[before.start : before.end + 1].lower()
+            word = sql[before.start : before.end + 1].strip('"').lower()
+            named = True
             if word not in known:
                 msg = f"ai.{name} has no argument {word!r}"
                 raise UnknownArgument(msg, hint=did_you_mean(word, known))
+        if depth == 0 or (depth == 1 and kind == "COMMA"):
+            positions += not named
+            named = False
+        if depth == 0:
+            break
+    options = [argument for argument, optional in known.items() if optional]
+    if options and positions > len(known) - len(options):
+        msg = (
+            f"ai.{name} takes {len(known) - len(options)} arguments without a name, not {positions}"
+        )
+        raise UnknownArgument(msg, hint=f"name the options, such as `{options[0]} := ...`")

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from sqlglot import exp
 
 from sqlllm.rewrite import Columns
-from sqlllm.rewrite.aggregates import AGGREGATES
+from sqlllm.rewrite.aggregates import OVER_LISTS
 from sqlllm.rewrite.calls import ai_call, call_name, is_named
 from sqlllm.rewrite.qualify import visible_ctes
 
@@ -55,7 +55,7 @@ def _name(column: exp.Expr, columns: Columns) -> str:
 def unopened(tree: exp.Expr) -> Iterator[exp.Dot]:
     """The calls that still read a row's text."""
     for dot in tree.find_all(exp.Dot, bfs=False):
-        if call_name(dot) in AGGREGATES:
+        if call_name(dot) in OVER_LISTS:
             yield dot
 
 
@@ -65,6 +65,6 @@ def opened(call: exp.Dot) -> exp.Expr:
     text = next((a for a in arguments if is_named(a, "text")), arguments[0])
     others = [a for a in arguments if a is not text]
     rows = text.expression if is_named(text, "text") else text
-    made = ai_call(f"_{call_name(call)}", exp.ArrayAgg(this=rows.copy()), *others)
+    made = ai_call(OVER_LISTS[call_name(call) or ""], exp.ArrayAgg(this=rows.copy()), *others)
     made.meta["written"] = call.sql("duckdb")
     return made

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sqlllm.errors import ModelError, SqlllmError, excerpt
+from sqlllm.errors import ModelError, SqlllmError, excerpt, first_line
 from sqlllm.models.base import Batch, Model
 from sqlllm.models.registry import Registry, default_model
 from sqlllm.runtime.cache import Cache, shared_cache
@@ -42,6 +42,7 @@ class Caller:
         on_error: The policy that the call named, or None.
         connection_id: DuckDB's number of the connection.
         rows: How many rows the inputs stand for, where they are asked ahead of them; else None.
+        failures: Gets why an input has no answer, by text, under `on_error = 'null'`.
         part: Whether the inputs are parts of rows, which are counted where they are put together.
     """
 
@@ -51,6 +52,7 @@ class Caller:
     on_error: str | None = None
     connection_id: int = 0
     rows: int | None = None
+    failures: dict[str, str] | None = None
     part: bool = False
 
 
@@ -88,7 +90,7 @@ class Runtime:
         """The model that answers a task: named by the call, by the settings, or the built-in."""
         settings = self.settings
         configured = settings.embed_model if task.kind == "embed" else settings.model
-        return self.registry.get(name or configured or default_model(task.kind, task.yes_no))
+        return self.registry.get(name or configured or default_model(task))
 
     def run(self, task: Task, inputs: pa.Array, caller: Caller) -> pa.DictionaryArray:
         """The answer to `task` for each input.
@@ -141,15 +143,17 @@ class Runtime:
         fresh = self._answers(asking, new, bar) if new else {}
         bar.skip(len(texts) - len(new))
         asking.statement.keep(lane, fresh)
-        settled = [known[text] if text in known else fresh[text] for text in texts]
-        return [self._settled(answer, asking.caller) for answer in settled]
+        settled = ((text, known[text] if text in known else fresh[text]) for text in texts)
+        return [self._settled(text, answer, asking.caller) for text, answer in settled]
 
-    def _settled(self, answer: Answer, caller: Caller) -> bytes | None:
+    def _settled(self, text: str, answer: Answer, caller: Caller) -> bytes | None:
         """The answer; a failure is NULL or raised, as the call or the settings say."""
         if isinstance(answer, bytes):
             return answer
         if self._strict(caller):
             raise answer
+        if caller.failures is not None:
+            caller.failures[text] = first_line(answer)
         return None
 
     def _strict(self, caller: Caller) -> bool:
@@ -189,7 +193,9 @@ class Runtime:
         """Raise why `text` has no answer, or record it, as the call or the settings say."""
         if self._strict(caller):
             raise error
-        message = str(error).partition("\n")[0]
+        message = first_line(error)
+        if caller.failures is not None:
+            caller.failures[text] = message
         failure = Failure(caller.query_id, caller.function, model.name, excerpt(text), message)
         self.ledger.fail(failure)
 

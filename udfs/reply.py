@@ -1,0 +1,33 @@
+"""`__ai_reply`: what a text answers to a question, or NULL."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+
+from sqlllm.function import Call, function, scatter
+
+SCHEMA = json.dumps(
+    {
+        "type": "object",
+        "properties": {"answer": {"type": ["string", "null"]}},
+        "required": ["answer"],
+        "additionalProperties": False,
+    }
+)
+INSTRUCTION = (
+    "Answer the question from the context alone, in few words. "
+    "Write null if the context doesn't say."
+)
+
+
+@function(returns="VARCHAR")
+def reply(call: Call, text: pa.Array) -> pa.Array:
+    """The answer to question and context, which are one text; NULL where there is none."""
+    task = call.task(kind="extract", schema=SCHEMA, instruction=INSTRUCTION)
+    answers = call.run(task, text)
+    found = [
+        None if row is None else json.loads(row)["answer"] for row in answers.dictionary.to_pylist()
+    ]
+    return scatter(answers, pa.array(found, pa.string()))
