@@ -23,6 +23,7 @@ ANSWER = 256  # tokens of an answer, unless the call says otherwise
 FRAME = 32  # tokens of a heading
 LINE = 8  # tokens of a piece's number and the end of its line
 PART = 16  # tokens of "(part 2 of 3) "
+SMALL = 512  # tokens of a part that need not be smaller
 LEAST = 64  # tokens of text in a prompt, below which asking makes no sense
 
 Layout = Callable[[Sequence[str]], str]
@@ -36,7 +37,8 @@ class Reduction:
     Attributes:
         final: What is asked of the one prompt that is left.
         partial: What is asked of each prompt while there are several.
-        room: Most tokens of a prompt's text.
+        room: Most tokens of a prompt's text, where one prompt is enough.
+        part: Most tokens of a prompt's text about a part of the data.
         rows: The text of a prompt over pieces of the data.
         answers: The text of a prompt over answers to `partial`.
     """
@@ -44,6 +46,7 @@ class Reduction:
     final: Task
     partial: Task
     room: int
+    part: int
     rows: Layout
     answers: Layout
 
@@ -67,7 +70,8 @@ class Reduction:
             partial: The system message of the others.
             rows: As in the class.
             answers: As in the class.
-            most: Most tokens of a prompt's text, where the window allows more.
+            most: Most tokens of a prompt's text, where the window allows more. None: the window
+                alone decides what is asked at once, and what is longer is cut in quarters of it.
             answer: Most tokens of an answer, where the call has no `max_tokens`.
         """
         task = call.task(kind="complete", system=final)
@@ -87,9 +91,10 @@ class Reduction:
                 f"max_tokens := {task.max_tokens} leave room for {max(room, 0)} tokens of text"
             )
             raise CallError(msg, hint="lower `max_tokens`, or shorten the instruction")
+        part = room if most else max(room // 4, min(room, SMALL))
         # At least four answers fit in a prompt, so that every level has fewer prompts.
-        part = replace(task, system=partial, max_tokens=min(ANSWER, room // 4 - LINE))
-        return cls(task, part, room, rows, answers)
+        about = replace(task, system=partial, max_tokens=min(ANSWER, part // 4 - LINE))
+        return cls(task, about, room, part, rows, answers)
 
 
 def numbered(heading: str) -> Layout:
@@ -120,13 +125,13 @@ def prompts(
     Returns:
         NULL where a row has no pieces, or where a part of it failed under `on_error = 'null'`.
     """
-    found = _packed(call, rows, reduction, reduction.rows)
+    found = _packed(call, rows, reduction, reduction.rows, reduction.part)
     while several := [row for row, made in enumerate(found) if len(made) > 1]:
         asked = pa.array([text for row in several for text in found[row]], pa.string())
         answered = iter(call.run_part(reduction.partial, asked).to_pylist())
         parts = [list(islice(answered, len(found[row]))) for row in several]
         whole = [[] if None in answers else answers for answers in parts]
-        packed = _packed(call, whole, reduction, reduction.answers)
+        packed = _packed(call, whole, reduction, reduction.answers, reduction.room)
         for row, made in zip(several, packed, strict=True):
             if len(made) >= len(found[row]):
                 msg = f"the answers about {len(made)} parts are too long to be combined"
@@ -146,21 +151,22 @@ def blame(call: Call, key: str | None, prompts: Sequence[str]) -> None:
 
 
 def _packed(
-    call: Call, rows: Sequence[Sequence[str]], reduction: Reduction, layout: Layout
+    call: Call, rows: Sequence[Sequence[str]], reduction: Reduction, layout: Layout, most: int
 ) -> list[list[str]]:
-    """The prompts of each row."""
+    """The prompts of each row: one if it has room, else of at most `most` tokens."""
     count = call.runtime.model_for(reduction.final, call.caller.model).count_tokens
     # A token is a byte at least: what is short need not be counted.
     short = [sum(len(p.encode()) + LINE for p in pieces) <= reduction.room for pieces in rows]
     long = [piece for pieces, fits in zip(rows, short, strict=True) if not fits for piece in pieces]
-    sizes = iter(count(long) if long else ())
+    counted = iter(count(long) if long else ())
     made = []
     for pieces, fits in zip(rows, short, strict=True):
-        if fits:
+        sizes = [0] * len(pieces) if fits else list(islice(counted, len(pieces)))
+        if fits or sum(sizes) + LINE * len(sizes) <= reduction.room:
             made.append([layout(pieces)] if pieces else [])
         else:
-            sized = zip(pieces, islice(sizes, len(pieces)), strict=True)
-            made.append([layout(group) for group in _groups(sized, reduction.room, count)])
+            groups = _groups(zip(pieces, sizes, strict=True), most, count)
+            made.append([layout(group) for group in groups])
     return made
 
 
