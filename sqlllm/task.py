@@ -32,7 +32,8 @@ class Task:
         none_of_these: The label, the last one, that means that none of the others fits; or "".
         multi: Whether each label is judged on its own, so that several or none may fit.
         examples: Pairs of text and label that show what is wanted.
-        schema: JSON Schema of `extract`, as JSON text.
+        schema: JSON Schema of the answer, as JSON text; `complete` may have one, too.
+        shown: What a prompt shows instead of the schema, where values may all be null; or empty.
         system: System message of `complete`.
         stop: Strings that end a completion; not part of the answer.
         pattern: Regular expression that a completion as a whole matches.
@@ -53,6 +54,7 @@ class Task:
     multi: bool = False
     examples: tuple[tuple[str, str], ...] = ()
     schema: str = ""
+    shown: str = ""
     system: str = ""
     stop: tuple[str, ...] = ()
     pattern: str = ""
@@ -79,8 +81,12 @@ class Task:
                         f"the example label {label!r} is not among the labels {_list(self.labels)}"
                     )
                     raise CallError(msg)
-        if self.kind == "extract":
+        if self.kind == "extract" or self.schema:
             _check_schema(self.schema)
+        if self.schema and (self.pattern or self.stop):
+            what = "a pattern" if self.pattern else "stop strings"
+            msg = f"an answer can't have both a schema and {what}"
+            raise CallError(msg, hint="put the pattern into the schema, or leave one out")
         if self.temperature < 0:
             msg = f"temperature must be 0 or more, not {self.temperature!r}"
             raise CallError(msg)

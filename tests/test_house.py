@@ -16,7 +16,7 @@ from sqlllm.sql import definitions
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"errors", "settings", "task"},
+    {"errors", "settings", "task", "schema", "sqltypes"},
     {"models", "engine"},
     {"runtime"},
     {"function", "reduce", "splitting"},
@@ -63,6 +63,8 @@ def test_imports_go_one_way() -> None:
     "module",
     [
         "errors",
+        "schema",
+        "sqltypes",
         "task",
         "models.answers",
         "models.fake",
@@ -76,6 +78,7 @@ def test_imports_go_one_way() -> None:
         "connection",
         "engine.batching",
         "engine.encoder",
+        "engine.enforceable",
         "engine.lookup",
         "engine.memory",
         "engine.prompt",

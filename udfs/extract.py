@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
-
 import pyarrow as pa
 
+from sqlllm.errors import CallError
 from sqlllm.function import Call, function, scatter
+from sqlllm.schema import HINT, read_form
 
 
 @function(returns="VARCHAR")
 def extract(call: Call, text: pa.Array) -> pa.Array:
     """JSON that is valid against the schema, for each text."""
-    schema = call.options.get("schema")
-    if isinstance(schema, dict):  # JSON or a struct, instead of text
-        schema = json.dumps(schema, ensure_ascii=False)
-    task = call.task(kind="extract", schema=schema, instruction=call.text("instruction"))
+    if call.options.get("schema") is None:
+        msg = "the schema is NULL"
+        raise CallError(msg, hint=HINT)
+    form = read_form(call.options["schema"], call.options.get("descriptions"))
+    task = call.task(
+        kind="extract",
+        schema=form.schema,
+        shown=form.shown,
+        instruction=call.text("instruction"),
+    )
     answers = call.run(task, text)
     return scatter(answers, answers.dictionary)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from sqlllm.engine.enforceable import enforceable
 from sqlllm.errors import CallError
 
 COMPACT: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -33,7 +35,8 @@ class Grammars:
         """Valid against a JSON Schema, given as JSON text."""
         from llguidance import LLMatcher
 
-        return self._made(LLMatcher.grammar_from_json_schema(schema, overrides=COMPACT), "schema")
+        exact = json.dumps(enforceable(json.loads(schema)), ensure_ascii=False)
+        return self._made(LLMatcher.grammar_from_json_schema(exact, overrides=COMPACT), "schema")
 
     def regex(self, pattern: str) -> Grammar:
         """Matched as a whole by a regular expression (Rust's syntax, without look-around).

@@ -78,11 +78,19 @@ def shared(
 
 
 def completion_prompt(tokenizer: Any, system: str) -> Prompt:
-    """A conversation of one turn: the row is the user's message."""
-    turns = [{"role": "user", "content": TEXT}]
-    if system:
-        turns.insert(0, {"role": "system", "content": SYSTEM})
-    before, _, after = _render(tokenizer, turns).partition(TEXT)
+    """A conversation of one turn: the row is the user's message.
+
+    Where a chat template knows no system message (Gemma), it begins the user's.
+    """
+    from jinja2 import TemplateError
+
+    turn = {"role": "user", "content": TEXT}
+    turns = [{"role": "system", "content": SYSTEM}, turn] if system else [turn]
+    try:
+        text = _render(tokenizer, turns)
+    except TemplateError:
+        text = _render(tokenizer, [{"role": "user", "content": f"{SYSTEM}\n\n{TEXT}"}])
+    before, _, after = text.partition(TEXT)
     start, _, between = before.partition(SYSTEM)
     head = encode(tokenizer, start, special=True)
     if system:
@@ -106,11 +114,21 @@ def choice_prompt(tokenizer: Any, task: Task) -> Prompt:
 def extraction_prompt(tokenizer: Any, task: Task) -> Prompt:
     """Schema, then the row, then `JSON:`."""
     before, _, after = _turn(tokenizer).partition(TEXT)
-    wanted = task.instruction or "What does the text say? Write null for what it doesn't say."
-    asked = f"{wanted}\nAnswer with JSON of this JSON Schema:\n{task.schema}\n\nText: "
+    wanted = task.instruction or "What does the text say?"
+    if not task.instruction and not task.shown:
+        wanted += " Write null for what it doesn't say."
+    asked = f"{wanted}\n{form_of(task)}\n\nText: "
     head = encode(tokenizer, before, special=True) + encode(tokenizer, asked)
     tail = encode(tokenizer, after, special=True) + encode(tokenizer, "JSON:\n")
     return Prompt(tuple(head), tuple(tail))
+
+
+def form_of(task: Task) -> str:
+    """What tells a model the form of its answer."""
+    if task.shown:
+        nulls = "Write null for what is not said."
+        return f"Answer with JSON of this form. {nulls}\n{task.shown}"
+    return f"Answer with JSON of this JSON Schema:\n{task.schema}"
 
 
 def answers(task: Task) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlllm.errors import BadAnswer, excerpt
+from sqlllm.schema import DOUBLE, FLOAT, unreadable
 
 if TYPE_CHECKING:
     from sqlllm.engine.decoding import Row
@@ -37,9 +38,11 @@ def longest(task: Task, space: int) -> int:
 
 def complaint(task: Task, row: Row, text: str) -> BadAnswer | None:
     """Why a row's text is no answer; None if it is one."""
-    if row.rule is not None:
-        return None if row.rule.accepting else _incomplete(task, row, text)
-    if task.whole and len(row.tokens) >= row.most:
+    if row.rule is not None and not row.rule.accepting:
+        return _incomplete(task, row, text)
+    if task.schema and (problem := unreadable(text, FLOAT if task.shown else DOUBLE)):
+        return BadAnswer(f"the answer {excerpt(text)} {problem}")
+    if row.rule is None and task.whole and len(row.tokens) >= row.most:
         return BadAnswer(
             f"the answer was cut at {row.most - row.prompt} tokens: {excerpt(text)}",
             hint="raise `max_tokens`, or split the text",
@@ -48,7 +51,7 @@ def complaint(task: Task, row: Row, text: str) -> BadAnswer | None:
 
 
 def _incomplete(task: Task, row: Row, text: str) -> BadAnswer:
-    what = "JSON" if task.kind == "extract" else f"text that matches {task.pattern!r}"
+    what = "JSON" if task.schema else f"text that matches {task.pattern!r}"
     if row.rule.problem:
         return BadAnswer(f"the answer stopped short of {what}: {row.rule.problem}")
     return BadAnswer(

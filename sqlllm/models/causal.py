@@ -18,6 +18,7 @@ from sqlllm.engine.prompt import (
     encode,
     encode_all,
     extraction_prompt,
+    form_of,
     shared,
 )
 from sqlllm.engine.worker import on_model_thread, stepped
@@ -112,8 +113,13 @@ class CausalModel(Model):
 
     def complete(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
         """Greedy text, or sampled with a seed per row when `task.temperature` is above 0."""
-        prompt = completion_prompt(self._tokenizer, task.system)
-        grammar = self._grammar().regex(task.pattern) if task.pattern else None
+        form = [form_of(task)] if task.schema else []
+        system = "\n\n".join([*([task.system] if task.system else []), *form])
+        prompt = completion_prompt(self._tokenizer, system)
+        grammar = None
+        if task.schema or task.pattern:
+            grammars = self._grammar()
+            grammar = grammars.json(task.schema) if form else grammars.regex(task.pattern)
         return self._written(task, inputs, prompt, grammar)
 
     def extract(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:

@@ -20,7 +20,7 @@ class FakeModel(Model):
 
     `fn` returns what the task asks for:
 
-    - `complete`: str
+    - `complete`: str; with a schema as `extract`
     - `choose`: one of `task.labels`, or a mapping label -> probability; where several may fit
       (`task.multi`), a list of labels or a mapping
     - a yes/no question (`ai.filter`, `ai.score`): bool, or P(yes) as a float
@@ -70,7 +70,7 @@ class FakeModel(Model):
 
     def complete(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
         """Text, as `fn` returns it."""
-        return self._batches(task, inputs, _text)
+        return self._batches(task, inputs, _json if task.schema else _text)
 
     def choose(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
         """Probabilities of the labels."""
@@ -145,7 +145,7 @@ def _json(_: Task, answer: Any) -> str:
     try:
         json.loads(text)
     except json.JSONDecodeError as error:
-        msg = f"extract needs JSON, got {excerpt(text)}"
+        msg = f"a schema needs JSON, got {excerpt(text)}"
         raise BadAnswer(msg) from error
     return text
 
