@@ -9,13 +9,17 @@ from functools import cache
 from importlib.resources import files
 
 # For other macros and for the rewriter.
-INTERNAL = ("_answer", "_estimate", "_filter_options", "_pair", "_relation", "_candidates")
+OVER_LISTS = ("_agg", "_summarize_agg")  # what an aggregate asks, over a list of its texts
+INTERNAL = (
+    "_answer", "_estimate", "_filter_options", "_pair", "_relation", "_candidates", *OVER_LISTS,
+)  # fmt: skip
 TAGS = ("returns", "example", "signature")
 VIEWS = ("models", "functions", "usage", "errors")
 ORDER = (
     "prompt", "complete", "extract", "classify", "classify_scores", "classify_labels", "filter",
     "match", "try_match", "score", "embed", "similarity", "try_similarity", "sentiment", "moderate",
-    "translate", "fix_grammar", "answer", "rerank", "redact", "count_tokens",
+    "translate", "fix_grammar", "answer", "rerank", "redact", "summarize", "agg", "summarize_agg",
+    "count_tokens",
 )  # fmt: skip
 
 
@@ -34,12 +38,12 @@ class Definition:
     @property
     def public(self) -> bool:
         """Whether users call it."""
-        return not self.name.startswith("_")
+        return not self.name.removeprefix("try_").startswith("_")
 
     @property
     def tries(self) -> bool:
         """Whether it may fail on a row, and so has a twin `ai.try_<name>`."""
-        return self.public and "on_error" in self.arguments
+        return (self.public or self.name in OVER_LISTS) and "on_error" in self.arguments
 
 
 @cache

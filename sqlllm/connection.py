@@ -15,7 +15,7 @@ from sqlllm.explain import CallPlan, Explanation, counted
 from sqlllm.installation import DuckDB, Installation, install_on
 from sqlllm.interrupt import on_interrupt
 from sqlllm.models.base import Model
-from sqlllm.rewrite import Plan, Statement, plan, rules
+from sqlllm.rewrite import TEXTUAL, Plan, Statement, plan, rules
 from sqlllm.settings import Settings
 from sqlllm.sql import definitions
 
@@ -156,8 +156,8 @@ class Connection:
 
     def executemany(self, query: str, parameters: object = None) -> Self:
         """As `duckdb.DuckDBPyConnection.executemany`."""
-        # Only names: a row of parameters may fail to bind when rows before it have run.
-        made = plan(query, self._arguments, self._rewrite & {"names"})
+        # Only the text: a row of parameters may fail to bind when rows before it have run.
+        made = plan(query, self._arguments, self._rewrite & TEXTUAL)
         self._guard(self._con.executemany, made.sql, parameters)
         return self
 

@@ -19,7 +19,7 @@ from sqlllm.settings import check_on_error
 from sqlllm.task import Task
 
 Body = Callable[["Call", pa.Array], pa.Array]
-"""Column of text in, column of the declared type out."""
+"""Column of text, or of lists of texts, in; column of the declared type out."""
 
 
 Report = Callable[[BaseException], None]
@@ -31,15 +31,20 @@ class Function:
     """A UDF as DuckDB registers it: `__ai_<name>(text, options, query_id, connection_id, stage)`.
 
     The stage is the rewriter's. NULL, or true: answer now. -n: collect the texts under the number
-    n, to be answered by `ai._answer(n, ...)`, and return NULL.
+    n, to be answered by `ai._answer(n, ...)`, and return NULL. A function that takes lists only
+    collects to be counted (`ai._estimate`).
     """
 
     name: str
     returns: str
     body: Body
+    takes: str = "VARCHAR"
     tries: bool = False
 
-    parameters = ("VARCHAR", "VARCHAR", "UBIGINT", "UBIGINT", "BIGINT")
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The DuckDB types of its arguments."""
+        return (self.takes, "VARCHAR", "UBIGINT", "UBIGINT", "BIGINT")
 
     @property
     def udf(self) -> str:
@@ -83,14 +88,15 @@ class Function:
         if not self.tries:
             return self.body(Call(origin, self.name, given, rows=rows), text)
         failures: dict[str, str] = {}
+        keys = text if self.takes == "VARCHAR" else pa.array(map(key_of, text.to_pylist()), TEXT)
         try:
             call = Call(origin, self.name, {**given, "on_error": "null"}, rows=rows)
             failures = call.failures
             values = self.body(call, text)
         except SqlllmError as error:
             values = pa.nulls(len(text), ARROW[self.returns])
-            failures = dict.fromkeys(pc.unique(text.drop_null()).to_pylist(), first_line(error))
-        distinct = text.dictionary_encode()
+            failures = dict.fromkeys(pc.unique(keys.drop_null()).to_pylist(), first_line(error))
+        distinct = keys.dictionary_encode()
         errors = [failures.get(value) for value in distinct.dictionary.to_pylist()]
         return pa.StructArray.from_arrays(
             [values, scatter(distinct, pa.array(errors, pa.string()))], names=["value", "error"]
@@ -163,6 +169,8 @@ class SetFunction:
         return udf
 
 
+TEXT = pa.string()
+
 ARROW: Mapping[str, pa.DataType] = {
     "BIGINT": pa.int64(),
     "BIGINT[]": pa.list_(pa.int64()),
@@ -204,9 +212,9 @@ def _reporting(report: Report) -> Iterator[None]:
         raise
 
 
-def function(*, returns: str) -> Callable[[Body], Function]:
-    """Declare a UDF that returns the DuckDB type `returns`."""
-    return lambda body: Function(body.__name__, returns, body)
+def function(*, returns: str, takes: str = "VARCHAR") -> Callable[[Body], Function]:
+    """Declare a UDF from the DuckDB type `takes`, VARCHAR or VARCHAR[], to `returns`."""
+    return lambda body: Function(body.__name__, returns, body, takes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +328,22 @@ class Call:
     def run(self, task: Task, text: pa.Array) -> pa.DictionaryArray:
         """`Runtime.run` on behalf of this call."""
         return self.runtime.run(task, text, self.caller)
+
+    def run_part(self, task: Task, text: pa.Array) -> pa.DictionaryArray:
+        """The same for a step on the way to the answers: `text` is not one input per row.
+
+        The answers are there at once, also where those of the rows come later.
+        """
+        return self.runtime.run(task, text, replace(self.caller, rows=None, part=True))
+
+    def fail(self, task: Task, text: str, error: SqlllmError) -> None:
+        """Raise why a row has no answer, or record that it becomes NULL, as `on_error` says."""
+        self.runtime.fail(self.runtime.model_for(task, self.caller.model), text, error, self.caller)
+
+
+def key_of(row: str | list[str | None] | None) -> str | None:
+    """By what `Call.failures` knows a row: its text; of a list, its JSON."""
+    return json.dumps(row, ensure_ascii=False) if isinstance(row, list) else row
 
 
 def scatter(answers: pa.DictionaryArray, distinct: pa.Array) -> pa.Array:

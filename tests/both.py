@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 import sqlllm
-from sqlllm.rewrite import RULES
+from sqlllm.rewrite import RULES, TEXTUAL
 
 TABLES = """
 CREATE TABLE t AS SELECT * FROM (VALUES
@@ -31,7 +31,7 @@ class Both:
         self.fake = sqlllm.FakeModel(answer)
         models = {"fake": self.fake}
         self.on = sqlllm.connect(models=models, model="fake")
-        self.off = sqlllm.connect(models=models, model="fake", rewrite=["names"])
+        self.off = sqlllm.connect(models=models, model="fake", rewrite=TEXTUAL)
         self.alone = {r: sqlllm.connect(models=models, model="fake", rewrite=[r]) for r in RULES}
         for db in (self.on, self.off, *self.alone.values()):
             db.execute(tables)

@@ -30,12 +30,14 @@ CALLS = {
     "answer": "ai.answer('why?', {x})",
     "rerank": "ai.rerank('why?', {x})",
     "redact": "ai.redact({x}, entities := ['email', 'person'])",
+    "summarize": "ai.summarize({x})",
     "count_tokens": "ai.count_tokens({x})",
 }
 """A call of each function of one row's text."""
 
 SCALARS = tuple(CALLS)
 TRYING = tuple(name for name in CALLS if f"try_{name}" in {d.name for d in definitions()})
+AGGREGATES = ("agg", "summarize_agg")  # their tests are in test_reduce.py
 FREE = ("prompt", "count_tokens")
 
 
@@ -67,7 +69,8 @@ def column(con: Any, query: str, *parameters: Any) -> list[Any]:
 
 def test_no_function_is_left_out() -> None:
     public = {d.name for d in definitions() if d.public and d.arguments}
-    assert public == {*SCALARS, *(f"try_{name}" for name in TRYING)}
+    aggregates = {*AGGREGATES, *(f"try_{name}" for name in AGGREGATES)}
+    assert public == {*SCALARS, *(f"try_{name}" for name in TRYING), *aggregates}
     assert set(SCALARS) - set(TRYING) == {"prompt"}
 
 

@@ -123,6 +123,20 @@ def generated_shape(draw: random.Random) -> str:
             f"SELECT {call} IS NULL AND k > 0 AS c, {call} IS NULL OR k > 1 AS d FROM t {where} "
             "ORDER BY id",
             f"SELECT list({call} ORDER BY id) AS l FROM t {where}",
+            f"SELECT k, ai.agg({call}, 'q') AS c FROM t {where} GROUP BY k ORDER BY k {limit}",
+            f"SELECT k, ai.agg(DISTINCT {text}, 'q', max_tokens := 9 ORDER BY {text} DESC) FILTER "
+            f"(WHERE id > 1) AS c, count(*) AS n FROM t {where} GROUP BY k ORDER BY k {limit}",
+            f"SELECT id, ai.agg(x, 'q' ORDER BY id) OVER (PARTITION BY k) AS c, {call} AS d FROM t "
+            f"{where} ORDER BY id {limit}",
+            f"SELECT k, ai.classify(ai.agg({text}, 'q'), ['bug', 'good']) AS c, "
+            f"max({call}) FILTER (WHERE id > 1) AS d FROM t {where} GROUP BY k "
+            "HAVING ai.agg(x, 'r') LIKE '%BUG%' AND count(*) > 1 ORDER BY k",
+            f"SELECT y, ai.complete(y) AS z FROM (SELECT k, ai.agg({text}, 'q') AS y FROM t "
+            f"{where} GROUP BY k) ORDER BY y {limit}",
+            f"WITH c AS (SELECT k, ai.agg({call}, 'q') AS y, count(*) AS n FROM t {where} "
+            "GROUP BY k) SELECT k, n FROM c WHERE n > 1 ORDER BY k",
+            f"SELECT id, ai.complete(x) AS y FROM t WHERE k IN (SELECT k FROM t {where} GROUP BY k "
+            "HAVING ai.agg(x, 'q') LIKE '%BUG%') ORDER BY id",
             f"SELECT grouping(k) AS g, k, max({call}) AS c FROM t {where} GROUP BY ROLLUP (k) "
             "ORDER BY g, k",
         ]

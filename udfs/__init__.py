@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlllm.function import ColumnFunction, Function, SetFunction
+from sqlllm.udfs.agg import agg, summarize_agg
 from sqlllm.udfs.answer import answer
 from sqlllm.udfs.candidates import candidates
 from sqlllm.udfs.classify import classify
@@ -21,6 +22,7 @@ from sqlllm.udfs.redact import redact
 from sqlllm.udfs.reply import reply
 from sqlllm.udfs.score import score
 from sqlllm.udfs.sentiment import sentiment
+from sqlllm.udfs.summarize import summarize
 from sqlllm.udfs.translate import translate
 
 ASKING: tuple[Function, ...] = (
@@ -38,6 +40,9 @@ ASKING: tuple[Function, ...] = (
     embed,
     count_tokens,
     redact,
+    summarize,
+    agg,
+    summarize_agg,
 )
 """What the functions of sql/ call; each has a twin for `ai.try_<name>`."""
 

@@ -48,11 +48,13 @@ class Model:
             precision, revision). It is part of every cache key.
         about: One line for `FROM ai.models`.
         note: What `explain` says of how it runs, or empty.
+        window: Most tokens of prompt and answer together; None where there is no limit known.
     """
 
     name: str = ""
     fingerprint: str = ""
     note: str = ""
+    window: int | None = None
     about: ClassVar[str] = ""
 
     def complete(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:

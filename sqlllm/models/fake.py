@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sqlllm.errors import BadAnswer, ModelError, excerpt
+from sqlllm.errors import BadAnswer, InputTooLong, ModelError, excerpt
 from sqlllm.models.base import Batch, Model
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ class FakeModel(Model):
     Args:
         fn: The function.
         batch_size: Inputs per batch; None takes all at once.
+        window: Most words of a system message, an input and `max_tokens` together: what is longer
+            fails, unless the call says `truncate`. None: no limit.
 
     Attributes:
         inputs: Every input sent, in order.
@@ -51,9 +53,16 @@ class FakeModel(Model):
 
     about: ClassVar[str] = "answers by a function; for tests"
 
-    def __init__(self, fn: Callable[[Task, str], Any], *, batch_size: int | None = None) -> None:
+    def __init__(
+        self,
+        fn: Callable[[Task, str], Any],
+        *,
+        batch_size: int | None = None,
+        window: int | None = None,
+    ) -> None:
         self.fn = fn
         self.batch_size = batch_size
+        self.window = window
         self.inputs: list[str] = []
         self.batches: list[int] = []
         self.tasks: list[Task] = []
@@ -91,6 +100,7 @@ class FakeModel(Model):
             answers, errors = {}, {}
             for row in rows:
                 try:
+                    self._check_fits(task, inputs[row])
                     answers[row] = read(task, self.fn(task, inputs[row]))
                 except ModelError as error:
                     errors[row] = error
@@ -101,6 +111,15 @@ class FakeModel(Model):
                 prompt_tokens=sum(self.count_tokens([inputs[row] for row in rows])),
                 completion_tokens=len(answers) if task.kind in ("complete", "extract") else 0,
             )
+
+    def _check_fits(self, task: Task, text: str) -> None:
+        if self.window is None or task.truncate:
+            return
+        system, words = self.count_tokens([task.system, text])
+        room = self.window - system - (task.max_tokens or 0)
+        if words > room:
+            msg = f"the text {excerpt(text)} has {words} words; there is room for {room} here"
+            raise InputTooLong(msg)
 
 
 def _pack(task: Task, answers: list[Any]) -> Any:

@@ -10,18 +10,24 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from sqlllm.errors import ConfigError, did_you_mean
+from sqlllm.rewrite.aggregates import aggregates
 from sqlllm.rewrite.names import Functions, names
 
 Columns = Callable[[str], Sequence[str] | None]
 """The names of a query's columns, in order; None where DuckDB can't bind it."""
 
-RULES = ("names", "guards", "candidates", "windows", "after_limit", "early_stop", "gather")
+RULES = (
+    "names", "aggregates", "guards", "candidates", "windows", "after_limit", "early_stop", "gather",
+)  # fmt: skip
 """The rules, in the order in which they are applied."""
+
+TEXTUAL = frozenset({"names", "aggregates"})
+"""Those that a statement keeps even where DuckDB refuses what the others make of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement: as the user wrote it, names aside, and as DuckDB gets it."""
+    """One statement: as the user wrote it, names and aggregates aside, and as DuckDB gets it."""
 
     original: str
     sql: str
@@ -47,7 +53,7 @@ class Plan:
 
     @property
     def rewritten(self) -> bool:
-        """Whether any statement reads differently, names aside."""
+        """Whether any statement reads differently, names and aggregates aside."""
         return any(statement.sql != statement.original for statement in self.statements)
 
     def __str__(self) -> str:
@@ -101,7 +107,10 @@ def plan(
     text = names(sql, functions) if "names" in on else sql
     if text != sql:
         fired.append("names")
-    if "ai." not in text.lower() or not set(on) - {"names"}:
+    if "aggregates" in on and (opened := aggregates(text)) != text:
+        fired.append("aggregates")
+        text = opened
+    if "ai." not in text.lower() or not set(on) - TEXTUAL:
         return Plan(sql, text, tuple(fired))
     from sqlllm.rewrite.script import split
     from sqlllm.rewrite.statement import rewrite

@@ -6,8 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from sqlglot import exp
 
+from sqlllm.rewrite.aggregates import OVER_LISTS
+
 # Functions of the catalog `ai` that never send anything to a model.
 FREE = frozenset({"count_tokens", "try_count_tokens", "prompt"})
+
+# What aggregates become: they ask about a group, once it is whole.
+OF_GROUPS = frozenset(OVER_LISTS.values())
 
 
 def call_name(node: exp.Expr | None) -> str | None:
@@ -22,14 +27,26 @@ def call_name(node: exp.Expr | None) -> str | None:
 
 def asks(node: exp.Expr | None) -> bool:
     """Whether evaluating this expression may send something to a model."""
-    return node is not None and any(True for _ in calls(node))
+    return node is not None and (any(True for _ in calls(node)) or asks_of_groups(node))
+
+
+def asks_of_groups(node: exp.Expr) -> bool:
+    """Whether it holds an aggregate that asks a model."""
+    return any(True for _ in group_calls(node))
+
+
+def group_calls(node: exp.Expr) -> Iterator[exp.Dot]:
+    """The calls in an expression that ask a model about a group."""
+    for dot in node.find_all(exp.Dot):
+        if call_name(dot) in OF_GROUPS:
+            yield dot
 
 
 def calls(node: exp.Expr) -> Iterator[exp.Dot]:
-    """The calls in an expression that ask a model."""
+    """The calls in an expression that ask a model about a row."""
     for dot in node.find_all(exp.Dot):
         name = call_name(dot)
-        if name is not None and name not in FREE and not name.startswith("_"):
+        if name is not None and name not in FREE | OF_GROUPS and not name.startswith("_"):
             yield dot
 
 

@@ -9,16 +9,17 @@ from sqlglot import exp
 
 from sqlllm.rewrite import Columns
 from sqlllm.rewrite.after_limit import after_limit
-from sqlllm.rewrite.calls import asks, calls, is_staged
+from sqlllm.rewrite.calls import OF_GROUPS, asks, call_name, calls, group_calls, is_staged
 from sqlllm.rewrite.candidates import missing
 from sqlllm.rewrite.conditions import conjuncts, joins
 from sqlllm.rewrite.early_stop import early_stop
 from sqlllm.rewrite.gather import Asked, collecting, drop_later, why_not
 from sqlllm.rewrite.guard import guards
 from sqlllm.rewrite.once import cte_of
+from sqlllm.rewrite.over_lists import open_aggregates
 from sqlllm.rewrite.qualify import qualified, visible_ctes
 from sqlllm.rewrite.statement import parse
-from sqlllm.rewrite.timing import Timing, is_key, own_calls, timing
+from sqlllm.rewrite.timing import Timing, is_key, own_calls, own_group_calls, timing
 from sqlllm.rewrite.used import used_columns
 from sqlllm.rewrite.writes import as_select
 
@@ -51,6 +52,7 @@ def estimates(statement: str, columns: Columns) -> Iterator[Estimate]:
     tree = parse(statement, [])
     if tree is None:
         return
+    open_aggregates(tree, (), columns)
     if isinstance(tree, exp.Update | exp.Delete):
         yield from _of_block(as_select(tree), columns)
         return
@@ -62,8 +64,8 @@ def _of_block(written: exp.Select, columns: Columns) -> Iterator[Estimate]:
     block = (qualified(written, columns) if asks(written) else None) or written
     limited, stopped = after_limit(block), early_stop(block)
     seen = set()
-    for call, top, part in own_calls(block):
-        text = call.sql("duckdb")
+    for call, top, part in [*own_calls(block), *own_group_calls(block)]:
+        text = call.meta.get("written") or call.sql("duckdb")
         if text in seen:
             continue
         seen.add(text)
@@ -75,6 +77,8 @@ def _of_block(written: exp.Select, columns: Columns) -> Iterator[Estimate]:
             notes.append("stops at LIMIT" if block.args.get("limit") else "order learned")
         elif limited is not block:
             notes.append("after LIMIT")
+        elif call_name(call) in OF_GROUPS:
+            notes += ["at most: before LIMIT"] if block.args.get("limit") else []
         elif used_columns(written) is None:
             notes.append(CHUNKS + "not all rows of its subquery are used")
         elif (reason := why_not(block)) is not None:
@@ -94,7 +98,7 @@ def _of_block(written: exp.Select, columns: Columns) -> Iterator[Estimate]:
             notes.append("at most: before other answers")
         asked = Asked(call, tuple(g for g in guard if not asks(g)), when)
         query = collecting(source, [asked], 1, "_estimate", 1)
-        unanswered = [c for c in calls(query) if not is_staged(c)]
+        unanswered = [c for c in (*calls(query), *group_calls(query)) if not is_staged(c)]
         ctes = visible_ctes(written, asking=False)
         sql = None if unanswered else ctes + query.sql("duckdb")
         yield Estimate(text, sql, "; ".join(notes))

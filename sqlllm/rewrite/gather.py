@@ -25,7 +25,14 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from sqlllm.rewrite.calls import ai_call, ancestors, asks, call_name, calls
+from sqlllm.rewrite.calls import (
+    ai_call,
+    ancestors,
+    asks,
+    asks_of_groups,
+    call_name,
+    calls,
+)
 from sqlllm.rewrite.conditions import (
     are_inner,
     conjuncts,
@@ -63,8 +70,12 @@ class Asked:
     @property
     def depth(self) -> int:
         """How many calls must be answered, one after the other, before its text is known."""
-        parts = [*self.node.expression.expressions, *self.guard]
-        return max((_depth(part) for part in parts), default=0)
+        return max((_depth(part) for part in self.needs), default=0)
+
+    @property
+    def needs(self) -> tuple[exp.Expr, ...]:
+        """What must be known before it is asked."""
+        return (*self.node.expression.expressions, *self.guard)
 
 
 def _depth(node: exp.Expr) -> int:
@@ -233,8 +244,8 @@ def _until(block: exp.Select, when: Timing) -> exp.Select | None:
         if clause is None:
             continue
         asking = [term for term in conjuncts(clause.this) if asks(term)]
-        if len(asking) > 1:
-            return None  # DuckDB chooses their order
+        if len(asking) > 1 or asks_of_groups(clause):
+            return None  # DuckDB chooses their order; what asks of groups is asked once
         if asking and when is own:
             kept = [t.copy() for t in conjuncts(clause.this) if t is not asking[0]]
             clause.set("this", exp.and_(*kept, copy=False) if kept else exp.true())
@@ -252,8 +263,9 @@ def _found(block: exp.Select) -> Iterator[Asked]:
         if limited and not decides:
             continue
         when = timing(block, call, part, top)
-        if when is not None:
-            yield Asked(call, tuple(guards(call, top)), when)
+        asked = Asked(call, tuple(guards(call, top)), when) if when is not None else None
+        if asked is not None and not any(map(asks_of_groups, asked.needs)):
+            yield asked
 
 
 def _in_part(select: exp.Select) -> bool:

@@ -74,6 +74,9 @@ def _check_arguments(
             depth += 1
         elif kind in ("R_PAREN", "R_BRACKET", "R_BRACE"):
             depth -= 1
+        elif depth == 1 and kind == "ORDER_BY":
+            positions += not named
+            break  # of an aggregate: no arguments come behind it
         elif depth == 1 and kind in ("COLON_EQ", "FARROW"):
             before = tokens[i - 1]
             word = sql[before.start : before.end + 1].strip('"').lower()

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from sqlglot import exp
 
 from sqlllm.rewrite.calls import asks
-from sqlllm.rewrite.timing import own_calls
 from sqlllm.rewrite.used import ALL, passes_all, used_columns
 
 CHUNK = 2048  # rows that DuckDB hands to a UDF at once: gathering fewer makes no batch larger
@@ -37,8 +36,8 @@ def reads_often(select: exp.Select) -> bool:
     used = used_columns(query)
     if used is None:
         return not asks(query)
-    projected = [top for _, top, part in own_calls(query) if part == "expressions"]
-    return used is ALL or all(top.alias_or_name.lower() in used for top in projected)
+    asking = [projection for projection in query.expressions if asks(projection)]
+    return used is ALL or all(p.alias_or_name.lower() in used for p in asking)
 
 
 def once(select: exp.Select, numbers: Iterator[int]) -> None:

@@ -18,6 +18,7 @@ from sqlllm.rewrite.candidates import candidates, has_strategy
 from sqlllm.rewrite.early_stop import early_stop
 from sqlllm.rewrite.gather import Gatherer
 from sqlllm.rewrite.guard import cheap_first
+from sqlllm.rewrite.over_lists import open_aggregates, unopened
 from sqlllm.rewrite.qualify import qualified
 from sqlllm.rewrite.script import EXPLAIN, numbered, same_words
 from sqlllm.rewrite.used import used_columns
@@ -63,7 +64,12 @@ def _rewrite(
     if tree is None:
         return statement, []
     plain = tree.sql("duckdb") if _has_unnamed(tree) else ""
-    fired, renamed = _apply(tree, on, columns, lazy)
+    renamed = "aggregates" in on and open_aggregates(tree, _result(tree), columns)
+    if any(True for _ in unopened(tree)):
+        notes.append("left as it stands: the rule `aggregates` is off")
+        return statement, []
+    fired, qualifies = _apply(tree, on, columns, lazy)
+    renamed = renamed or qualifies
     if not fired:
         return statement, []
     other = bool(plain) and (renamed or not same_words(numbered(text), plain))

@@ -7,7 +7,7 @@ from enum import Enum
 
 from sqlglot import exp
 
-from sqlllm.rewrite.calls import ancestors, calls
+from sqlllm.rewrite.calls import ancestors, calls, group_calls
 
 
 class Timing(Enum):
@@ -27,6 +27,14 @@ def own_calls(select: exp.Select) -> Iterator[tuple[exp.Dot, exp.Expr, str]]:
     clause that it is in."""
     for top, part in expressions(select):
         for call in calls(top):
+            if call.find_ancestor(exp.Query) is select:
+                yield call, top, part
+
+
+def own_group_calls(select: exp.Select) -> Iterator[tuple[exp.Dot, exp.Expr, str]]:
+    """The same of the calls that ask about groups."""
+    for top, part in expressions(select):
+        for call in group_calls(top):
             if call.find_ancestor(exp.Query) is select:
                 yield call, top, part
 

@@ -13,6 +13,8 @@ from sqlllm.task import Task
 
 SAMPLE = 1000  # texts whose tokens are counted; the rest is taken to be like them
 
+PARTS = "parts of what doesn't fit in one prompt; to combine their answers, at least one more a row"
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -47,9 +49,9 @@ class Estimator(Runtime):
         self.costs: list[Cost] = []
 
     def run(self, task: Task, inputs: pa.Array, caller: Caller) -> pa.DictionaryArray:
-        """Note the cost of asking about distinct inputs."""
+        """Note the cost of asking about inputs."""
         model = self.model_for(task, caller.model)
-        lane, texts = lane_of(model, task), inputs.to_pylist()
+        lane, texts = lane_of(model, task), inputs.drop_null().unique().to_pylist()
         found = self._cache.get_many(keys_of(lane, texts))
         missing = [text for text, answer in zip(texts, found, strict=True) if answer is None]
         rate = self.ledger.seconds_per_input(caller.function, model.name)
@@ -61,10 +63,10 @@ class Estimator(Runtime):
                 len(texts) - len(missing),
                 _tokens(model, missing),
                 rate * len(missing) if rate is not None else None,
-                model.note,
+                "; ".join(note for note in (PARTS if caller.part else "", model.note) if note),
             )
         )
-        nobody = pa.nulls(len(texts), pa.int32())
+        nobody = pa.nulls(len(inputs), pa.int32())
         return pa.DictionaryArray.from_arrays(nobody, column_of(task, []))
 
     def rows(self) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sqlllm.errors import ModelError, excerpt, first_line
+from sqlllm.errors import ModelError, SqlllmError, excerpt, first_line
 from sqlllm.models.base import Batch, Model
 from sqlllm.models.registry import Registry, default_model
 from sqlllm.runtime.cache import Cache, shared_cache
@@ -43,6 +43,7 @@ class Caller:
         connection_id: DuckDB's number of the connection.
         rows: How many rows the inputs stand for, where they are asked ahead of them; else None.
         failures: Gets why an input has no answer, by text, under `on_error = 'null'`.
+        part: Whether the inputs are parts of rows, which are counted where they are put together.
     """
 
     function: str
@@ -52,6 +53,7 @@ class Caller:
     connection_id: int = 0
     rows: int | None = None
     failures: dict[str, str] | None = None
+    part: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,8 @@ class Runtime:
         every = distinct.dictionary
         statement = self.statements.of(caller.connection_id, caller.query_id)
         usage = Usage(caller.query_id, caller.function, model.name)
-        usage.rows = statement.rows(lane.digest(), len(inputs), caller.rows)
+        if not caller.part:
+            usage.rows = statement.rows(lane.digest(), len(inputs), caller.rows)
         asking = _Asking(model, task, lane, caller, usage, statement)
         answers: list[bytes | None] = []
         try:
@@ -183,16 +186,18 @@ class Runtime:
             answers[ticket.text] = answer
             usage.errors += ticket.error is not None
             if ticket.error is not None and not self._strict(caller):
-                self.ledger.fail(
-                    Failure(
-                        caller.query_id,
-                        caller.function,
-                        model.name,
-                        excerpt(ticket.text),
-                        first_line(ticket.error),
-                    )
-                )
+                self.fail(model, ticket.text, ticket.error, caller)
         return answers
+
+    def fail(self, model: Model, text: str, error: SqlllmError, caller: Caller) -> None:
+        """Raise why `text` has no answer, or record it, as the call or the settings say."""
+        if self._strict(caller):
+            raise error
+        message = first_line(error)
+        if caller.failures is not None:
+            caller.failures[text] = message
+        failure = Failure(caller.query_id, caller.function, model.name, excerpt(text), message)
+        self.ledger.fail(failure)
 
     def _compute(self, asking: _Asking, waiting: list[Ticket], bar: Deferred) -> None:
         """Send inputs to the model; keep each answer as its batch lands."""

@@ -139,7 +139,7 @@ class _Ahead:
 
 
 class Inputs:
-    """The texts of one call: how many rows, and the distinct ones in the order they came."""
+    """The texts of one call, or lists of them: how many rows, and the distinct ones in order."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -151,7 +151,7 @@ class Inputs:
         """Add a chunk; beyond `limit` distinct texts, count its rows only."""
         self.rows += len(texts)
         if self.complete:
-            self._chunks.append(pc.unique(texts.drop_null()).cast(pa.large_string()))
+            self._chunks.append(_each_once(texts.drop_null()))
             self._held += len(self._chunks[-1])
             if self._held > 2 * limit:  # the chunks repeat each other, or there is too much
                 self._held = len(self.distinct())
@@ -160,8 +160,19 @@ class Inputs:
     def distinct(self) -> pa.Array:
         """Each text once."""
         if len(self._chunks) != 1:
-            self._chunks = [pc.unique(pa.chunked_array(self._chunks, pa.large_string()))]
+            kind = self._chunks[0].type if self._chunks else TEXT
+            self._chunks = [_each_once(pa.chunked_array(self._chunks, kind))]
         return self._chunks[0]
+
+
+TEXT = pa.large_string()
+
+
+def _each_once(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Distinct texts; lists of texts as they are, since Arrow can't compare them."""
+    if not pa.types.is_list(texts.type):
+        return pc.unique(texts).cast(TEXT)
+    return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
 
 
 class Statements:
