@@ -8,11 +8,19 @@ from functools import cache
 from importlib.resources import files
 
 # For other macros and for the rewriter.
-INTERNAL = ("_answer", "_estimate", "_filter_options", "_pair", "_relation", "_candidates")
+INTERNAL = (
+    "_answer",
+    "_estimate",
+    "_filter_options",
+    "_pair",
+    "_relation",
+    "_candidates",
+    "_search_texts",
+)
 VIEWS = ("models", "functions", "usage", "errors")
 ORDER = (
     "complete", "extract", "classify", "classify_scores", "filter", "match", "score", "embed",
-    "similarity", "count_tokens",
+    "similarity", "count_tokens", "split_text", "search", "rrf",
 )  # fmt: skip
 
 

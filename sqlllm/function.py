@@ -116,6 +116,11 @@ ARROW: Mapping[str, pa.DataType] = {
     "STRUCT(label VARCHAR, score DOUBLE)[]": pa.list_(
         pa.struct({"label": pa.string(), "score": pa.float64()})
     ),
+    'STRUCT(chunk VARCHAR, start BIGINT, "end" BIGINT, tokens BIGINT)[]': pa.list_(
+        pa.struct(
+            {"chunk": pa.string(), "start": pa.int64(), "end": pa.int64(), "tokens": pa.int64()}
+        )
+    ),
     "VARCHAR": pa.string(),
 }
 """The DuckDB types that a UDF may return."""
@@ -198,8 +203,8 @@ class Call:
             **parts,
             temperature=float(self._typed("temperature", (int, float), "a number") or 0),
             top_p=float(1 if (p := self._typed("top_p", (int, float), "a number")) is None else p),
-            max_tokens=self._typed("max_tokens", (int,), "a whole number"),
-            seed=self._typed("seed", (int,), "a whole number") or 0,
+            max_tokens=self.whole("max_tokens"),
+            seed=self.whole("seed") or 0,
             truncate=bool(self._typed("truncate", (bool,), "true or false")),
         )
 
@@ -214,6 +219,11 @@ class Call:
             msg = f"{name} must be text or a list of texts, not {value!r}"
             raise CallError(msg)
         return tuple(value or ())
+
+    def whole(self, name: str) -> int | None:
+        """An option that is a whole number; None when it is NULL."""
+        value: int | None = self._typed(name, (int,), "a whole number")
+        return value
 
     def _typed(self, name: str, kinds: tuple[type, ...], called: str) -> Any:
         value = self.options.get(name)

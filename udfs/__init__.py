@@ -15,6 +15,7 @@ from sqlllm.udfs.extract import extract
 from sqlllm.udfs.filter import filter
 from sqlllm.udfs.first import first
 from sqlllm.udfs.score import score
+from sqlllm.udfs.split_text import split_text
 
 FUNCTIONS: tuple[Function | SetFunction, ...] = (
     complete,
@@ -25,6 +26,7 @@ FUNCTIONS: tuple[Function | SetFunction, ...] = (
     score,
     embed,
     count_tokens,
+    split_text,
     first,
     answer,
     estimate,

@@ -15,7 +15,16 @@ from sqlllm.rewrite.names import names
 Columns = Callable[[str], Sequence[str] | None]
 """The names of a query's columns, in order; None where DuckDB can't bind it."""
 
-RULES = ("names", "guards", "candidates", "windows", "after_limit", "early_stop", "gather")
+RULES = (
+    "names",
+    "guards",
+    "candidates",
+    "windows",
+    "after_limit",
+    "early_stop",
+    "search",
+    "gather",
+)
 """The rules, in the order in which they are applied."""
 
 

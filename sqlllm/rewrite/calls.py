@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from sqlglot import exp
 
 # Functions of the catalog `ai` that never send anything to a model.
-FREE = frozenset({"count_tokens"})
+FREE = frozenset({"count_tokens", "rrf", "split_text"})
 
 
 def call_name(node: exp.Expr | None) -> str | None:
