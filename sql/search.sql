@@ -1,8 +1,10 @@
 -- The k rows of a table, view or CTE that are nearest to a query in meaning: all its columns and
 -- `score`, the cosine of the two vectors, highest first; ties by the first column. `embedding` names
 -- a column of vectors, FLOAT[] or FLOAT[n], made by the same model as the query's; without it the
--- column `text` is embedded, each text once as long as the cache holds it. Every row is compared.
--- Rows without a vector are left out; a column named `score` gives way. A NULL query finds nothing.
+-- column `text` is embedded, each text once as long as the cache holds it. Rows without a vector are
+-- left out; a column named `score` gives way. A NULL query finds nothing. Every row is compared: an
+-- index of the extension vss wants `ORDER BY array_cosine_distance(v, getvariable('q')::FLOAT[n])
+-- LIMIT k` after `SET VARIABLE q = ai.embed('...')`.
 -- returns: TABLE
 -- example: WITH docs AS (SELECT unnest(['tea', 'a car', 'coffee']) AS text) FROM ai.search('docs', 'hot drinks', k := 2)
 CREATE OR REPLACE MACRO ai.search(table_name, query, k := 10, text := 'text', embedding := NULL,

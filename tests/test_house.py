@@ -105,4 +105,4 @@ def test_wheel_and_sdist_hold_the_sql_and_the_udfs(tmp_path: Path) -> None:
     )
     where, count = out.stdout.split()
     assert where.startswith(str(site))
-    assert int(count) == 14
+    assert int(count) == 17
