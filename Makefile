@@ -1,7 +1,7 @@
 # Each target sets up .venv by itself; `make demo` is the first thing to try.
 PY := .venv/bin/python
 
-.PHONY: demo test test-oldest bench bench-rewrite reference lint types
+.PHONY: demo test test-oldest bench bench-rewrite bench-search reference lint types
 
 .venv/.ready: pyproject.toml constraints.txt
 	python3 -m venv .venv
@@ -21,7 +21,7 @@ test-oldest: .venv/.ready
 	$(PY) -m pip install --quiet --no-deps --upgrade --target .venv-oldest duckdb==1.4.0
 	PYTHONPATH=.venv-oldest $(PY) -m pytest tests/test_functions.py tests/test_errors.py tests/test_install.py \
 		tests/test_rewrite.py tests/test_differential.py tests/test_gather.py tests/test_joins.py \
-		tests/test_explain.py
+		tests/test_explain.py tests/test_search.py
 
 # This machine, and sqlllm on it against transformers; the README's figures. Takes many minutes.
 bench: .venv/.ready
@@ -30,6 +30,10 @@ bench: .venv/.ready
 # Inputs sent and seconds taken by rewriting; the README's figures.
 bench-rewrite: .venv/.ready
 	$(PY) tests/bench_rewrite.py
+
+# ai.search beside DuckDB's own scan; the README's figures.
+bench-search: .venv/.ready
+	$(PY) tests/bench_search.py
 
 # The function reference, with what the built-in models answer to its examples.
 reference: .venv/.ready

@@ -11,7 +11,8 @@ from importlib.resources import files
 # For other macros and for the rewriter.
 OVER_LISTS = ("_agg", "_summarize_agg")  # what an aggregate asks, over a list of its texts
 INTERNAL = (
-    "_answer", "_estimate", "_filter_options", "_pair", "_relation", "_candidates", *OVER_LISTS,
+    "_answer", "_estimate", "_filter_options", "_pair", "_relation", "_candidates",
+    "_search_texts", *OVER_LISTS,
 )  # fmt: skip
 TAGS = ("returns", "example", "signature")
 VIEWS = ("models", "functions", "usage", "errors")
@@ -19,7 +20,7 @@ ORDER = (
     "prompt", "complete", "extract", "classify", "classify_scores", "classify_labels", "filter",
     "match", "try_match", "score", "embed", "similarity", "try_similarity", "sentiment", "moderate",
     "translate", "fix_grammar", "answer", "rerank", "redact", "summarize", "agg", "summarize_agg",
-    "count_tokens",
+    "count_tokens", "split_text", "try_split_text", "search", "rrf",
 )  # fmt: skip
 
 
@@ -43,7 +44,8 @@ class Definition:
     @property
     def tries(self) -> bool:
         """Whether it may fail on a row, and so has a twin `ai.try_<name>`."""
-        return (self.public or self.name in OVER_LISTS) and "on_error" in self.arguments
+        scalar = (self.public or self.name in OVER_LISTS) and self.returns != "TABLE"
+        return scalar and "on_error" in self.arguments
 
 
 @cache

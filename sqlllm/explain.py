@@ -151,8 +151,10 @@ def _lines(sql: str) -> str:
     import sqlglot
     from sqlglot.errors import SqlglotError
 
+    from sqlllm.rewrite.parser import AiDuckDB
+
     try:
-        trees = [tree for tree in sqlglot.parse(sql, dialect="duckdb") if tree is not None]
+        trees = [tree for tree in sqlglot.parse(sql, dialect=AiDuckDB) if tree is not None]
     except SqlglotError:
         return sql
     statements = []

@@ -184,6 +184,11 @@ ARROW: Mapping[str, pa.DataType] = {
     "STRUCT(flagged BOOLEAN, category VARCHAR, score DOUBLE)": pa.struct(
         {"flagged": pa.bool_(), "category": pa.string(), "score": pa.float64()}
     ),
+    'STRUCT(chunk VARCHAR, start BIGINT, "end" BIGINT, tokens BIGINT)[]': pa.list_(
+        pa.struct(
+            {"chunk": pa.string(), "start": pa.int64(), "end": pa.int64(), "tokens": pa.int64()}
+        )
+    ),
     "VARCHAR": pa.string(),
     "VARCHAR[]": pa.list_(pa.string()),
 }
@@ -300,8 +305,8 @@ class Call:
             **parts,
             temperature=self.number("temperature", 0),
             top_p=self.number("top_p", 1),
-            max_tokens=self._typed("max_tokens", (int,), "a whole number"),
-            seed=self._typed("seed", (int,), "a whole number") or 0,
+            max_tokens=self.whole("max_tokens"),
+            seed=self.whole("seed") or 0,
             truncate=bool(self._typed("truncate", (bool,), "true or false")),
         )
 
@@ -316,6 +321,11 @@ class Call:
             msg = f"{name} must be text or a list of texts, not {value!r}"
             raise CallError(msg)
         return tuple(value or ())
+
+    def whole(self, name: str) -> int | None:
+        """An option that is a whole number; None when it is NULL."""
+        value: int | None = self._typed(name, (int,), "a whole number")
+        return value
 
     def _typed(self, name: str, kinds: tuple[type, ...], called: str) -> Any:
         value = self.options.get(name)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -10,9 +11,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-def run(*command: str) -> str:
+def run(*command: str, **environ: str) -> str:
+    env = os.environ | environ
     done = subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, *command], capture_output=True, text=True, check=True, cwd=ROOT, env=env
     )
     return done.stdout
 
@@ -28,6 +30,17 @@ def test_classify_csv() -> None:
     found = re.search(r"accuracy (0\.\d+) \((\d+) of 206 rows, 6 labels\)", out)
     assert found
     assert float(found[1]) > 0.5
+
+
+def test_rag(tmp_path: Path) -> None:
+    ask = ("examples/rag.py", "How do I reset the hub?", "--database", str(tmp_path / "rag.duckdb"))
+    out = run(*ask, SQLLLM_HOME=str(tmp_path))
+    assert "21 chunks, 21 of them embedded now" in out
+    assert out.strip().endswith("Hint: run `sqlllm pull smollm2`")
+    out = run(*ask)
+    assert "21 chunks, 0 of them embedded now" in out
+    assert re.search(r"│ +1 │ hub\.md#4 +│", out)
+    assert re.search(r"\. \((hub|lamps)\.md#\d\)$|sqlllm pull smollm2", out.strip())
 
 
 def test_the_readmes_python_runs_as_printed() -> None:

@@ -22,6 +22,7 @@ from sqlllm.udfs.redact import redact
 from sqlllm.udfs.reply import reply
 from sqlllm.udfs.score import score
 from sqlllm.udfs.sentiment import sentiment
+from sqlllm.udfs.split_text import split_text
 from sqlllm.udfs.summarize import summarize
 from sqlllm.udfs.translate import translate
 
@@ -39,6 +40,7 @@ ASKING: tuple[Function, ...] = (
     reply,
     embed,
     count_tokens,
+    split_text,
     redact,
     summarize,
     agg,

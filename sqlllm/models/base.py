@@ -77,6 +77,10 @@ class Model:
         """Tokens of each text, without special tokens."""
         raise self.cannot("count tokens")
 
+    def room(self) -> int | None:
+        """Most tokens of a text that `embed` reads, special ones aside; None: no limit known."""
+        return None
+
     def answer(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
         """Dispatch on `task.kind`."""
         method: Any = getattr(self, task.kind)

@@ -156,6 +156,10 @@ class SentenceModel(Model):
         """Word pieces of each text, without [CLS] and [SEP]."""
         return [length - 2 for length in self._lengths(inputs)]
 
+    def room(self) -> int:
+        """The window less [CLS] and [SEP]."""
+        return self.window - int(self._model.tokenizer.num_special_tokens_to_add())
+
     def _labels(self, task: Task) -> np.ndarray[Any, np.dtype[np.float32]]:
         names = [label.replace("_", " ") for label in task.labels]
         if task.descriptions:

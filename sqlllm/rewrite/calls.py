@@ -9,7 +9,9 @@ from sqlglot import exp
 from sqlllm.rewrite.aggregates import OVER_LISTS
 
 # Functions of the catalog `ai` that never send anything to a model.
-FREE = frozenset({"count_tokens", "try_count_tokens", "prompt"})
+FREE = frozenset(
+    {"count_tokens", "try_count_tokens", "prompt", "rrf", "split_text", "try_split_text"}
+)
 
 # What aggregates become: they ask about a group, once it is whole.
 OF_GROUPS = frozenset(OVER_LISTS.values())

@@ -9,7 +9,15 @@ from sqlglot import exp
 
 from sqlllm.rewrite import Columns
 from sqlllm.rewrite.after_limit import after_limit
-from sqlllm.rewrite.calls import OF_GROUPS, asks, call_name, calls, group_calls, is_staged
+from sqlllm.rewrite.calls import (
+    OF_GROUPS,
+    ai_call,
+    asks,
+    call_name,
+    calls,
+    group_calls,
+    is_staged,
+)
 from sqlllm.rewrite.candidates import missing
 from sqlllm.rewrite.conditions import conjuncts, joins
 from sqlllm.rewrite.early_stop import early_stop
@@ -18,6 +26,7 @@ from sqlllm.rewrite.guard import guards
 from sqlllm.rewrite.once import cte_of
 from sqlllm.rewrite.over_lists import open_aggregates
 from sqlllm.rewrite.qualify import qualified, visible_ctes
+from sqlllm.rewrite.search import is_collected, searches, texts_of
 from sqlllm.rewrite.statement import parse
 from sqlllm.rewrite.timing import Timing, is_key, own_calls, own_group_calls, timing
 from sqlllm.rewrite.used import used_columns
@@ -58,6 +67,7 @@ def estimates(statement: str, columns: Columns) -> Iterator[Estimate]:
         return
     for block in tree.find_all(exp.Select, bfs=False):
         yield from _of_block(block, columns)
+        yield from _of_searches(block)
 
 
 def _of_block(written: exp.Select, columns: Columns) -> Iterator[Estimate]:
@@ -104,11 +114,21 @@ def _of_block(written: exp.Select, columns: Columns) -> Iterator[Estimate]:
         yield Estimate(text, sql, "; ".join(notes))
 
 
+def _of_searches(block: exp.Select) -> Iterator[Estimate]:
+    """The texts that searches in FROM would embed."""
+    for table in searches(block):
+        if table.find_ancestor(exp.Query) is block and is_collected(table):
+            call = f"ai.{table.this.sql('duckdb', normalize_functions=False)}"
+            estimate = ai_call("_estimate", exp.Literal.number(1), exp.column("texts"))
+            query = exp.select(estimate).from_(texts_of(table, 1)).sql("duckdb")
+            yield Estimate(call, visible_ctes(block, asking=False) + query, "and the query itself")
+
+
 def _reads_answers(block: exp.Select) -> bool:
-    """Whether it reads from a CTE with calls."""
+    """Whether it reads from a CTE with calls, or from a search."""
     sources = [block.args.get("from_"), *joins(block)]
     tables = [t for s in sources if s is not None for t in s.find_all(exp.Table)]
-    return any(asks(cte_of(table)) for table in tables)
+    return any(asks(cte_of(table)) or any(searches(table)) for table in tables)
 
 
 def _cheap(block: exp.Select, when: Timing, call: exp.Dot) -> tuple[exp.Select, bool]:

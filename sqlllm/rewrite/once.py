@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from sqlglot import exp
 
 from sqlllm.rewrite.calls import asks
+from sqlllm.rewrite.search import searches
 from sqlllm.rewrite.used import ALL, passes_all, used_columns
 
 CHUNK = 2048  # rows that DuckDB hands to a UDF at once: gathering fewer makes no batch larger
@@ -56,9 +57,9 @@ def _is_once(node: exp.Expr) -> bool:
     """Whether it holds a query with LIMIT or with calls, also by the name of a CTE."""
     for table in node.find_all(exp.Table):
         cte = cte_of(table)
-        if cte is not None and (asks(cte) or _has_limit(cte)):
+        if cte is not None and (asks(cte) or _has_limit(cte) or any(searches(cte))):
             return True
-    return asks(node) or _has_limit(node) or bool(_firsts(node))
+    return asks(node) or _has_limit(node) or bool(_firsts(node)) or any(searches(node))
 
 
 def _has_limit(node: exp.Expr) -> bool:

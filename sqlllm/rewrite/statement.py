@@ -19,8 +19,10 @@ from sqlllm.rewrite.early_stop import early_stop
 from sqlllm.rewrite.gather import Gatherer
 from sqlllm.rewrite.guard import cheap_first
 from sqlllm.rewrite.over_lists import open_aggregates, unopened
+from sqlllm.rewrite.parser import AiDuckDB
 from sqlllm.rewrite.qualify import qualified
 from sqlllm.rewrite.script import EXPLAIN, numbered, same_words
+from sqlllm.rewrite.search import search
 from sqlllm.rewrite.used import used_columns
 from sqlllm.rewrite.windows import windows
 from sqlllm.rewrite.writes import gather_write
@@ -86,7 +88,7 @@ def parse(statement: str, notes: list[str]) -> exp.Expr | None:
     logger = logging.getLogger("sqlglot")
     logger.addFilter(_silent)  # it warns of statements that it reads as a single word
     try:
-        tree = sqlglot.parse_one(numbered(statement), dialect="duckdb")
+        tree = sqlglot.parse_one(numbered(statement), dialect=AiDuckDB)
     except SqlglotError:
         notes.append("left as it stands: sqlglot can't parse the statement")
         return None
@@ -127,6 +129,7 @@ def _apply(
         {"candidates": lambda block: candidates(block, numbers)},
         {"windows": windows},
         {"after_limit": after_limit, "early_stop": early_stop},
+        {"search": lambda block: search(block, numbers, columns)},
         {"gather": gather},
     )
     for step in passes:
