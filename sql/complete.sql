@@ -1,7 +1,7 @@
 -- Free text that answers a prompt; or text that a regular expression matches as a whole; or JSON
 -- of a given form, as in ai.extract, where `schema` is given. NULL gives NULL.
 -- returns: VARCHAR
--- example: SELECT ai.complete('Name a colour', max_tokens := 8)
+-- example: SELECT ai.complete('What is the capital of France?')
 CREATE OR REPLACE MACRO ai.complete(prompt, system := NULL, stop := NULL, pattern := NULL,
     schema := NULL, descriptions := NULL, top_p := NULL,
     model := NULL, temperature := 0, max_tokens := NULL, seed := NULL,

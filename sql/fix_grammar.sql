@@ -1,7 +1,7 @@
 -- The text with its grammar and spelling corrected, in its own language and words. A correction that
 -- is cut off is an error. NULL gives NULL.
 -- returns: VARCHAR
--- example: SELECT ai.fix_grammar('She go to school yesterday')
+-- example: SELECT ai.fix_grammar('Their going too the store tomorow')
 CREATE OR REPLACE MACRO ai.fix_grammar(text,
     model := NULL, temperature := 0, max_tokens := NULL, seed := NULL,
     truncate := false, on_error := NULL, _stage := NULL) AS

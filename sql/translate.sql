@@ -2,7 +2,7 @@
 -- `source` is the language of the text, where the model should not guess (`from` is a word of
 -- SQL's own). A translation that is cut off is an error. NULL gives NULL.
 -- returns: VARCHAR
--- example: SELECT ai.translate('Where is my parcel?', 'French')
+-- example: SELECT ai.translate('Good morning', 'French')
 CREATE OR REPLACE MACRO ai.translate(text, language, source := NULL,
     model := NULL, temperature := 0, max_tokens := NULL, seed := NULL,
     truncate := false, on_error := NULL, _stage := NULL) AS

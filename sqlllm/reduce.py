@@ -74,7 +74,7 @@ class Reduction:
                 alone decides what is asked at once, and what is longer is cut in quarters of it.
             answer: Most tokens of an answer, where the call has no `max_tokens`.
         """
-        task = call.task(kind="complete", system=final)
+        task = call.task(kind="complete", system=final, whole=True)
         model = call.runtime.model_for(task, call.caller.model)
         window = model.window
         if task.max_tokens is None:
@@ -93,7 +93,11 @@ class Reduction:
             raise CallError(msg, hint="lower `max_tokens`, or shorten the instruction")
         part = room if most else max(room // 4, min(room, SMALL))
         # At least four answers fit in a prompt, so that every level has fewer prompts.
-        about = replace(task, system=partial, max_tokens=min(ANSWER, part // 4 - LINE))
+        about = replace(
+            task,
+            system=partial,
+            max_tokens=min(call.whole("max_tokens") or ANSWER, part // 4 - LINE),
+        )
         return cls(task, about, room, part, rows, answers)
 
 

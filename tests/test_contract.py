@@ -181,4 +181,4 @@ def test_every_example_runs_and_what_it_returns_is_declared(
     if definition.arguments and definition.example.startswith(f"SELECT ai.{definition.name}("):
         whole = definition.example.endswith(")")
         kind = str(relation.types[0]).replace('"', "")
-        assert not whole or kind == definition.returns
+        assert not whole or kind == definition.returns.replace('"', "")

@@ -58,8 +58,7 @@ def manner(call: Call) -> str:
 
 def answer_tokens(call: Call) -> int:
     """Room for the answer: three tokens a word are enough in most languages."""
-    words = _words(call)
-    return ANSWER if words is None else 3 * words + 16
+    return max(ANSWER, 3 * (_words(call) or 0))
 
 
 def _words(call: Call) -> int | None:

@@ -83,8 +83,8 @@ def result(rows: list[Any]) -> str:
 def _value(value: Any) -> str:
     if value is None:
         return "NULL"
-    if isinstance(value, str | bool):
-        return str(value)
+    if isinstance(value, str):
+        return value
     return json.dumps(_rounded(value), ensure_ascii=False, default=str)
 
 

@@ -90,8 +90,8 @@ def _check_arguments(
         if depth == 0:
             break
     options = [argument for argument, optional in known.items() if optional]
-    if options and positions > len(known) - len(options):
-        msg = (
-            f"ai.{name} takes {len(known) - len(options)} arguments without a name, not {positions}"
-        )
+    most = len(known) - len(options)
+    if options and positions > most:
+        arguments = "argument" if most == 1 else "arguments"
+        msg = f"ai.{name} takes {most} {arguments} without a name, not {positions}"
         raise UnknownArgument(msg, hint=f"name the options, such as `{options[0]} := ...`")
