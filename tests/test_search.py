@@ -126,7 +126,8 @@ def test_chunks_end_where_sentences_do(
 
 def test_sections_of_markdown_keep_their_headings(db: sqlllm.Connection) -> None:
     text = "# A\n\none two\n\n# B\n\nthree four\n"
-    query = "SELECT list_transform(ai.split_text($1, max_tokens := 6, markdown := {}), lambda c: c.chunk)"
+    split = "ai.split_text($1, max_tokens := 6, markdown := {})"
+    query = f"SELECT list_transform({split}, lambda c: c.chunk)"
     ((plain,),) = db.execute(query.format("false"), [text]).fetchall()
     ((sections,),) = db.execute(query.format("true"), [text]).fetchall()
     assert plain == ["# A\n\none two\n\n# B", "three four"]
