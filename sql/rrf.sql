@@ -2,6 +2,6 @@
 -- best, that several searches gave a row: the sum of 1 / (k + rank). A NULL rank, not found, adds
 -- nothing. NULL where all are NULL.
 -- returns: DOUBLE
--- example: SELECT ai.rrf([1, 3]) > ai.rrf([2, NULL])
+-- example: SELECT ai.rrf([1, 3])
 CREATE OR REPLACE MACRO ai.rrf(ranks, k := 60) AS
     list_sum(list_transform(ranks, lambda rank: 1 / CAST(k + rank AS DOUBLE)));
