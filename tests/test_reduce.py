@@ -156,9 +156,12 @@ def test_several_in_one_select(db: sqlllm.Connection, fake: sqlllm.FakeModel) ->
         expected(x and list({*x} - {None}), "sum up") for x, _ in lists
     ]
     assert [row[5] is None for row in rows] == [False, False, False, True]
-    assert sorted(fake.batches) == [1, 3, 3, 3]  # c differs in one group; d asks about a
+    assert sum(fake.batches) == 10  # c differs in one group; d asks about a
+    if duckdb.__version__ >= "2":  # 1.4 hands groups over in several chunks
+        assert sorted(fake.batches) == [1, 3, 3, 3]
 
 
+@pytest.mark.skipif(duckdb.__version__ < "2", reason="DuckDB 1.4 has no windows in macros")
 def test_window(db: sqlllm.Connection, fake: sqlllm.FakeModel) -> None:
     query = "SELECT i, ai.agg(x, 'sum up') OVER w FROM t WINDOW w AS (PARTITION BY k) ORDER BY i"
     lists = db._con.execute("SELECT i, list(x) OVER (PARTITION BY k) FROM t ORDER BY i").fetchall()
@@ -173,7 +176,7 @@ def test_without_a_planner(fake: sqlllm.FakeModel) -> None:
     for name in ("ai.agg", "ai_agg"):
         rows = con.execute(f"SELECT {name}(x, 'sum up') FROM t GROUP BY k ORDER BY k").fetchall()
         assert rows == [(expected(texts, "sum up"),) for (texts,) in wanted]
-    with pytest.raises(duckdb.InvalidInputException, match="only applicable to window and agg"):
+    with pytest.raises(duckdb.InvalidInputException, match="are only applicable to"):
         con.execute("SELECT ai.agg(DISTINCT x, 'sum up') FROM t")
     con.close()
 
