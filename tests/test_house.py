@@ -63,6 +63,7 @@ def test_imports_go_one_way() -> None:
         "errors",
         "task",
         "models.fake",
+        "runtime.answers",
         "runtime.cache",
         "rewrite.names",
         "connection",
