@@ -11,7 +11,7 @@ import duckdb
 
 from sqlllm.errors import SqlllmError
 from sqlllm.rewrite import Columns, Plan
-from sqlllm.runtime.runtime import BLOCK
+from sqlllm.runtime.answers import BLOCK
 from sqlllm.runtime.usage import Usage
 
 if TYPE_CHECKING:

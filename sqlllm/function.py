@@ -363,9 +363,9 @@ def scatter(answers: pa.DictionaryArray, distinct: pa.Array) -> pa.Array:
 
 def _by_options(body: Callable[[str, pa.Array], pa.Array], text: pa.Array, options: Any) -> Any:
     """One call per distinct options: one as a rule, more when they come from columns."""
+    if len(options) and pc.all(pc.equal(options, options[0]), skip_nulls=False).as_py():
+        return body(options[0].as_py(), text)
     groups = options.dictionary_encode()
-    if len(groups.dictionary) == 1:
-        return body(groups.dictionary[0].as_py(), text)
     parts, places = [], []
     for i, value in enumerate(groups.dictionary):
         rows = pc.indices_nonzero(pc.equal(groups.indices, i))

@@ -70,6 +70,7 @@ def test_imports_go_one_way() -> None:
         "models.fake",
         "models.labels",
         "udfs.prompt",
+        "runtime.answers",
         "runtime.cache",
         "rewrite.aggregates",
         "rewrite.names",

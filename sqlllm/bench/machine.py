@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import platform
@@ -15,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from sqlllm.bench.limits import Peaks
+from sqlllm.runtime.memory import give_back
 
 GEMM = {"cpu": 2048, "mps": 4096, "cuda": 8192}  # large enough to reach the peak, short to run
 STREAM = {"cpu": 1 << 28, "mps": 1 << 28, "cuda": 1 << 30}  # bytes, more than any cache holds
@@ -114,10 +114,7 @@ def resident() -> int:
 def settle() -> None:
     """Give freed memory back to the system, so that the level before a run means something."""
     gc.collect()
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
-        if trim is not None:
-            trim(0)
+    give_back()
 
 
 class PeakMemory:

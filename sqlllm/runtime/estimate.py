@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from sqlllm.errors import SqlllmError
-from sqlllm.runtime.runtime import Caller, Runtime, column_of, keys_of, lane_of
+from sqlllm.runtime.runtime import Caller, Runtime, keys_of, lane_of, nobody
 from sqlllm.task import Task
 
 SAMPLE = 1000  # texts whose tokens are counted; the rest is taken to be like them
@@ -66,8 +66,7 @@ class Estimator(Runtime):
                 "; ".join(note for note in (PARTS if caller.part else "", model.note) if note),
             )
         )
-        nobody = pa.nulls(len(inputs), pa.int32())
-        return pa.DictionaryArray.from_arrays(nobody, column_of(task, []))
+        return nobody(task, len(texts))
 
     def rows(self) -> list[dict[str, Any]]:
         """The costs as plain values."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from sqlllm.errors import SqlllmError
@@ -45,7 +45,7 @@ class Flights:
     def fly(
         self,
         lane_key: bytes,
-        wanted: Sequence[tuple[bytes, str]],
+        wanted: Iterable[tuple[bytes, str]],
         compute: Callable[[list[Ticket]], None],
     ) -> list[Ticket]:
         """Tickets for `wanted`, all done.

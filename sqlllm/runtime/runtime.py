@@ -6,29 +6,25 @@ import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sqlllm.errors import ModelError, SqlllmError, excerpt, first_line
 from sqlllm.models.base import Batch, Model
 from sqlllm.models.registry import Registry, default_model
+from sqlllm.runtime.answers import BLOCK, Answer, Answers, Array
 from sqlllm.runtime.cache import Cache, shared_cache
 from sqlllm.runtime.flight import Flights, Ticket
+from sqlllm.runtime.memory import give_back
 from sqlllm.runtime.progress import Deferred, Progress, progress_for
-from sqlllm.runtime.statement import Answer, Statement, Statements
+from sqlllm.runtime.statement import Statement, Statements
 from sqlllm.runtime.usage import Failure, Ledger, Usage
 from sqlllm.settings import Settings
 
 if TYPE_CHECKING:
     from sqlllm.task import Task
-
-
-BLOCK = 1 << 14
-"""Distinct inputs that are Python objects at a time: enough to fill any device, and what a million
-rows take stays what 16,384 take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,78 +108,71 @@ class Runtime:
         started = time.perf_counter()
         model = self.model_for(task, caller.model)
         lane = lane_of(model, task)
-        distinct = inputs.dictionary_encode()
-        every = distinct.dictionary
+        texts, rows = _distinct(inputs)
         statement = self.statements.of(caller.connection_id, caller.query_id)
         usage = Usage(caller.query_id, caller.function, model.name)
         if not caller.part:
             usage.rows = statement.rows(lane.digest(), len(inputs), caller.rows)
         asking = _Asking(model, task, lane, caller, usage, statement)
-        answers: list[bytes | None] = []
         try:
-            with Deferred(self._progress, f"{caller.function} · {model.name}", len(every)) as bar:
-                for at in range(0, len(every), BLOCK):
-                    found = self._block(asking, every.slice(at, BLOCK).to_pylist(), bar)
-                    answers += found if caller.rows is None else []
+            answers, places = statement.answers(lane.digest(), texts, width_of(task))
+            with Deferred(self._progress, f"{caller.function} · {model.name}", len(texts)) as bar:
+                for at in range(0, len(texts), BLOCK):
+                    if at and usage.sent:
+                        give_back()
+                    block = slice(at, at + BLOCK)
+                    self._block(asking, texts[block], answers, places[block], bar)
         finally:
             usage.seconds = time.perf_counter() - started
             self.ledger.add(usage)
             statement.count(lane.digest(), usage)
         if caller.rows is not None:
-            nobody = pa.nulls(len(inputs), pa.int32())
-            return pa.DictionaryArray.from_arrays(nobody, column_of(task, []))
-        return pa.DictionaryArray.from_arrays(distinct.indices, column_of(task, answers))
+            return nobody(task, len(inputs))
+        return pa.DictionaryArray.from_arrays(rows, column_of(task, answers.take(places)))
 
-    def _block(self, asking: _Asking, texts: list[str], bar: Deferred) -> list[bytes | None]:
-        """What each text is answered: known to the statement, to the cache, or asked now."""
-        lane = asking.lane.digest()
-        known = asking.statement.answers(lane)
-        new = [text for text in texts if text not in known]
-        asking.usage.distinct_inputs += len(new)
-        fresh = self._answers(asking, new, bar) if new else {}
-        bar.skip(len(texts) - len(new))
-        asking.statement.keep(lane, fresh)
-        settled = ((text, known[text] if text in known else fresh[text]) for text in texts)
-        return [self._settled(text, answer, asking.caller) for text, answer in settled]
-
-    def _settled(self, text: str, answer: Answer, caller: Caller) -> bytes | None:
-        """The answer; a failure is NULL or raised, as the call or the settings say."""
-        if isinstance(answer, bytes):
-            return answer
-        if self._strict(caller):
-            raise answer
-        if caller.failures is not None:
-            caller.failures[text] = first_line(answer)
-        return None
+    def _block(
+        self, asking: _Asking, texts: pa.Array, answers: Answers, places: Array, bar: Deferred
+    ) -> None:
+        """Fill the places of these texts: from the cache, or asked now."""
+        new = ~answers.filled(places)
+        fresh = texts.filter(pa.array(new)).to_pylist() if new.any() else []
+        asking.usage.distinct_inputs += len(fresh)
+        bar.skip(len(texts) - len(fresh))
+        if fresh:
+            answers.fill(places[new], self._answers(asking, fresh, bar))
+        for at, error in answers.errors(places):
+            if self._strict(asking.caller):
+                raise error
+            if asking.caller.failures is not None:
+                asking.caller.failures[texts[at].as_py()] = first_line(error)
 
     def _strict(self, caller: Caller) -> bool:
         return (caller.on_error or self.settings.on_error) == "fail"
 
-    def _answers(self, asking: _Asking, texts: list[str], bar: Deferred) -> dict[str, Answer]:
+    def _answers(self, asking: _Asking, texts: list[str], bar: Deferred) -> list[Answer]:
         """From the cache, and for the rest from the model, with what other threads wait for."""
         model, caller, usage = asking.model, asking.caller, asking.usage
         keys = keys_of(asking.lane, texts)
-        found = self._cache.get_many(keys)
-        answers: dict[str, Answer] = {
-            t: a for t, a in zip(texts, found, strict=True) if a is not None
-        }
-        missing = [(k, t) for k, t, a in zip(keys, texts, found, strict=True) if a is None]
-        usage.cached += len(answers)
-        bar.skip(len(answers))
+        answers: list[Any] = self._cache.get_many(keys)
+        missing = [i for i, answer in enumerate(answers) if answer is None]
+        usage.cached += len(texts) - len(missing)
+        bar.skip(len(texts) - len(missing))
         if not missing:
             return answers
         if caller.connection_id in self.statements.explained:
             msg = "explain asks no model"
             raise ModelError(msg)
         tickets = self._flights.fly(
-            asking.lane.digest(), missing, lambda waiting: self._compute(asking, waiting, bar)
+            asking.lane.digest(),
+            ((keys[i], texts[i]) for i in missing),
+            lambda waiting: self._compute(asking, waiting, bar),
         )
-        for ticket in tickets:
+        for i, ticket in zip(missing, tickets, strict=True):
             answer = ticket.error if ticket.answer is None else ticket.answer
             if answer is None:
                 msg = f"model {model.name!r} left an input without an answer"
                 raise ModelError(msg)
-            answers[ticket.text] = answer
+            answers[i] = answer
             usage.errors += ticket.error is not None
             if ticket.error is not None and not self._strict(caller):
                 self.fail(model, ticket.text, ticket.error, caller)
@@ -242,6 +231,18 @@ class Runtime:
         return runtime
 
 
+def _distinct(inputs: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Each input once, and which of them each row has."""
+    encoded = inputs.dictionary_encode()
+    indices, every = encoded.indices, encoded.dictionary
+    if len(every) == len(inputs):
+        every = inputs  # what was collected: no second copy
+    del encoded
+    if len(every) > BLOCK:
+        give_back()
+    return every.cast(pa.large_string()), indices
+
+
 def lane_of(model: Model, task: Task) -> hashlib.blake2b:
     """What the keys of all answers to a task of a model begin with."""
     return hashlib.blake2b(model.fingerprint.encode() + b"\0" + task.key, digest_size=16)
@@ -264,13 +265,28 @@ def _encode(task: Task, batch: Batch) -> list[bytes]:
     return [row.tobytes() for row in np.asarray(batch.answers, dtype="<f4")]
 
 
-def column_of(task: Task, answers: list[bytes | None]) -> pa.Array:
+PACKED = 64
+"""Bytes of an answer, up to which it is packed: as an object it would take 40 more."""
+
+
+def width_of(task: Task) -> int:
+    """Bytes of each answer where all have the same few, else 0."""
+    width = 4 * len(task.labels) if task.kind == "choose" else 0
+    return width if width <= PACKED else 0
+
+
+def column_of(task: Task, answers: pa.BinaryArray) -> pa.Array:
     """Encoded answers as an Arrow column."""
-    raw = pa.array(answers, pa.binary())
     if task.kind in ("complete", "extract"):
-        return raw.cast(pa.string())
-    sizes = pc.divide(pc.fill_null(pc.binary_length(raw), 0), 4)
-    ends = np.concatenate([[0], np.cumsum(sizes.to_numpy(zero_copy_only=False))])
-    values = np.frombuffer(b"".join(a for a in answers if a is not None), dtype="<f4")
-    mask = raw.is_null() if raw.null_count else None
-    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values), mask=mask)
+        return answers.cast(pa.string())
+    _, ends, data = answers.buffers()
+    ends = np.frombuffer(ends or bytes(4), np.int32)[answers.offset :][: len(answers) + 1] // 4
+    values = np.frombuffer(data or b"", "<f4")
+    mask = answers.is_null() if answers.null_count else None
+    return pa.ListArray.from_arrays(pa.array(ends), pa.array(values), mask=mask)
+
+
+def nobody(task: Task, rows: int) -> pa.DictionaryArray:
+    """NULL for every row."""
+    none = column_of(task, pa.array([], pa.binary()))
+    return pa.DictionaryArray.from_arrays(pa.nulls(rows, pa.int32()), none)

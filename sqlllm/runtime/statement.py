@@ -6,18 +6,15 @@ import hashlib
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
-from itertools import islice
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sqlllm.errors import SqlllmError
+from sqlllm.runtime.answers import Answers, Array, Texts
+from sqlllm.runtime.memory import give_back
 from sqlllm.runtime.usage import Usage, added
-
-Answer = bytes | SqlllmError
-"""An encoded answer, or why there is none."""
 
 Call = tuple[Any, str]
 """A function and its options."""
@@ -45,7 +42,7 @@ class Statement:
         self.limit = limit
         self.secret = secret or secrets.token_bytes(32)
         self.usage: dict[bytes, Usage] = {}
-        self._answers: dict[bytes, dict[str, Answer]] = {}
+        self._answers: dict[bytes, Answers] = {}
         self.held = 0
         self._gathered: set[bytes] = set()
         self._prepared = False
@@ -53,18 +50,28 @@ class Statement:
         self._ahead: dict[Call, _Ahead] = {}
         self._lock = threading.Lock()
 
-    def answers(self, lane: bytes) -> Mapping[str, Answer]:
-        """The answers so far to one task of one model, by text."""
-        return self._answers.get(lane) or {}
+    def answers(self, lane: bytes, texts: pa.Array, width: int) -> tuple[Answers, Array]:
+        """The answers so far to one task of one model, and the place of each text among them.
 
-    def keep(self, lane: bytes, answers: Mapping[str, Answer]) -> None:
-        """Keep answers, while there is room, where the statement collected inputs.
+        New texts get a place. It is kept, while there is room, where the statement collected
+        inputs. Others have a cache, and their failures may be asked again.
 
-        Others have a cache, and their failures may be asked again.
+        Args:
+            lane: The task and the model.
+            texts: Distinct, without NULL.
+            width: Bytes of each answer, as of `Sheet`.
         """
-        if self._prepared and self.held < self.limit:
-            self._answers.setdefault(lane, {}).update(answers)
-            self.held += len(answers)
+        known = self._answers.get(lane) or Answers()
+        places = known.find(texts)
+        if not self._prepared or self.held >= self.limit or (places >= 0).all():
+            return known.with_room(texts, places, width)
+        with self._lock:
+            latest = self._answers.get(lane) or known
+            if latest is not known:
+                places = latest.find(texts)
+            self.held += int((places < 0).sum())
+            self._answers[lane], places = latest.merged().with_room(texts, places, width)
+            return self._answers[lane], places
 
     def rows(self, lane: bytes, rows: int, ahead: int | None) -> int:
         """How many rows to count for a call: each once, also where a gathering query reads twice.
@@ -102,7 +109,7 @@ class Statement:
     def look_ahead(self, call: Call, inputs: Inputs) -> None:
         """Let inputs be answered as the rows come, some ahead of them."""
         with self._lock:
-            self._ahead[call] = _Ahead(inputs.distinct().slice(0, self.limit).to_pylist())
+            self._ahead[call] = _Ahead(inputs.distinct().slice(0, self.limit))
 
     def ahead(self, call: Call, texts: pa.Array) -> pa.Array | None:
         """What to ask before a chunk is answered: its new texts, and some that will come.
@@ -121,31 +128,35 @@ class _Ahead:
 
     MOST = 1 << 16
 
-    def __init__(self, texts: list[str]) -> None:
-        self._texts = iter(texts)
-        self._asked: set[str] = set()
+    def __init__(self, texts: pa.Array) -> None:
+        self._texts = Texts(texts)
+        self._waiting = np.ones(len(texts), np.bool_)
 
     def next(self, chunk: pa.Array) -> pa.Array | None:
-        """The texts of the chunk that were not asked, and as many again as were."""
-        texts = pc.unique(chunk.drop_null()).to_pylist()
-        new = [text for text in texts if text not in self._asked]
-        if not new:
+        """The collected texts of the chunk that were not asked, and as many again as were."""
+        places = self._texts.find(Texts(pc.unique(chunk.drop_null()).cast(pa.large_string())))
+        new = places[places >= 0]
+        new = new[self._waiting[new]]
+        if not len(new):
             return None
-        more, self._asked = min(len(self._asked), self.MOST), self._asked.union(new)
-        coming = (text for text in self._texts if text not in self._asked)
-        new += islice(coming, more)
-        self._asked.update(new)
-        return pa.array(new, pa.large_string())
+        asked = len(self._waiting) - int(self._waiting.sum())
+        self._waiting[new] = False
+        coming = np.flatnonzero(self._waiting)[: min(asked, self.MOST)]
+        self._waiting[coming] = False
+        return self._texts.column.take(pa.array(np.concatenate([new, coming])))
 
 
 class Inputs:
     """The texts of one call, or lists of them: how many rows, and the distinct ones in order."""
+
+    FEW = 1 << 16  # texts that may repeat each other
 
     def __init__(self) -> None:
         self.rows = 0
         self.complete = True
         self._chunks: list[pa.Array] = []
         self._held = 0
+        self._distinct = 0
 
     def add(self, texts: pa.Array, limit: int) -> None:
         """Add a chunk; beyond `limit` distinct texts, count its rows only."""
@@ -153,8 +164,8 @@ class Inputs:
         if self.complete:
             self._chunks.append(_each_once(texts.drop_null()))
             self._held += len(self._chunks[-1])
-            if self._held > 2 * limit:  # the chunks repeat each other, or there is too much
-                self._held = len(self.distinct())
+            if self._held > max(4 * self._distinct, min(self.FEW, limit)):
+                self._held = self._distinct = len(self.distinct())
                 self.complete = self._held < limit
 
     def distinct(self) -> pa.Array:
@@ -162,6 +173,8 @@ class Inputs:
         if len(self._chunks) != 1:
             kind = self._chunks[0].type if self._chunks else TEXT
             self._chunks = [_each_once(pa.chunked_array(self._chunks, kind))]
+            if self._held > self.FEW:
+                give_back()  # Arrow's hash table took three times the texts
         return self._chunks[0]
 
 
