@@ -118,10 +118,10 @@ class Runtime:
             answers, places = statement.answers(lane.digest(), texts, width_of(task))
             with Deferred(self._progress, f"{caller.function} · {model.name}", len(texts)) as bar:
                 for at in range(0, len(texts), BLOCK):
-                    if at and usage.sent:
-                        give_back()
                     block = slice(at, at + BLOCK)
                     self._block(asking, texts[block], answers, places[block], bar)
+                    if usage.sent and len(texts) > BLOCK:
+                        give_back()
         finally:
             usage.seconds = time.perf_counter() - started
             self.ledger.add(usage)
