@@ -80,7 +80,7 @@ def test_each_answer_is_found_again(
     at = places[places >= 0]
     assert answers.take(at).to_pylist() == [a if isinstance(a, bytes) else None for a in found]
     failed = [a for a in found if not isinstance(a, bytes)]
-    assert answers.error(at) is (failed[0] if failed else None)
+    assert [error for _, error in answers.errors(at)] == failed
 
 
 def test_a_text_is_not_taken_for_another_of_the_same_hash(monkeypatch: pytest.MonkeyPatch) -> None:
