@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,9 @@ class Runtime:
         asking = _Asking(model, task, lane, caller, usage, statement)
         try:
             answers, places = statement.answers(lane.digest(), texts, width_of(task))
-            with Deferred(self._progress, f"{caller.function} · {model.name}", len(texts)) as bar:
+            label = f"{caller.function} · {model.name}"
+            turn = statement.turn(lane.digest()) if caller.rows else nullcontext()
+            with turn, Deferred(self._progress, label, len(texts)) as bar:
                 for at in range(0, len(texts), BLOCK):
                     block = slice(at, at + BLOCK)
                     self._block(asking, texts[block], answers, places[block], bar)

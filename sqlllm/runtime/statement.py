@@ -43,6 +43,7 @@ class Statement:
         self.secret = secret or secrets.token_bytes(32)
         self.usage: dict[bytes, Usage] = {}
         self._answers: dict[bytes, Answers] = {}
+        self._turns: dict[bytes, threading.Lock] = {}
         self.held = 0
         self._gathered: set[bytes] = set()
         self._prepared = False
@@ -72,6 +73,12 @@ class Statement:
             self.held += int((places < 0).sum())
             self._answers[lane], places = latest.merged().with_room(texts, places, width)
             return self._answers[lane], places
+
+    def turn(self, lane: bytes) -> threading.Lock:
+        """Held while a call is asked ahead: an equal one, in the other part of a UNION ALL, waits
+        and finds the answers. Chunks of rows don't wait, so that they go to the model together."""
+        with self._lock:
+            return self._turns.setdefault(lane, threading.Lock())
 
     def rows(self, lane: bytes, rows: int, ahead: int | None) -> int:
         """How many rows to count for a call: each once, also where a gathering query reads twice.
