@@ -33,6 +33,8 @@ def test_each_rule_has_a_fixture() -> None:
 
 @pytest.mark.parametrize(("rule", "query", "expected", "calls"), list(cases()))
 def test_fixture(both: Both, rule: str, query: str, expected: str, calls: int) -> None:
+    if rule == "aggregates" and " OVER " in query and duckdb.__version__ < "2":
+        pytest.skip("DuckDB 1.4 has no windows in macros")
     alone = both.alone[rule]
     made = alone._plan(query)
     assert made.sql == expected
