@@ -14,8 +14,8 @@ from itertools import islice
 
 import pyarrow as pa
 
+from sqlllm.call import Call
 from sqlllm.errors import BadAnswer, CallError
-from sqlllm.function import Call
 from sqlllm.splitting import Count, split
 from sqlllm.task import Task
 

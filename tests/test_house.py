@@ -19,6 +19,7 @@ LAYERS = [
     {"errors", "settings", "task", "schema", "sqltypes", "redact"},
     {"models", "engine"},
     {"runtime"},
+    {"call"},
     {"function", "reduce", "splitting"},
     {"udfs"},
     {"rewrite", "sql"},

@@ -6,8 +6,9 @@ from itertools import groupby
 
 import pyarrow as pa
 
+from sqlllm.call import Call, key_of, scatter
 from sqlllm.errors import CallError
-from sqlllm.function import Call, function, key_of, scatter
+from sqlllm.function import function
 from sqlllm.reduce import Reduction, blame, numbered, prompts
 from sqlllm.udfs.summarize import answer_tokens, manner
 

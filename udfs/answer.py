@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sqlllm.function import Origin, set_function
+from sqlllm.call import Origin
+from sqlllm.function import set_function
 
 
 @set_function("BIGINT", "BIGINT", returns="BOOLEAN")

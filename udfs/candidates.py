@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from sqlllm.call import Call, Origin
 from sqlllm.errors import CallError
-from sqlllm.function import Call, Origin, set_function
+from sqlllm.function import set_function
 from sqlllm.task import Task
 from sqlllm.udfs.classify import probabilities
 from sqlllm.udfs.score import p_yes

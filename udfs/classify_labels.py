@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from sqlllm.function import Call, function, scatter
+from sqlllm.call import Call, scatter
+from sqlllm.function import function
 from sqlllm.udfs.classify import choose, null_mask, probabilities
 
 

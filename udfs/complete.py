@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from sqlllm.function import Call, function, scatter
+from sqlllm.call import Call, scatter
+from sqlllm.function import function
 from sqlllm.schema import read_form
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from sqlllm.function import Origin, set_function
+from sqlllm.call import Origin
+from sqlllm.function import set_function
 from sqlllm.runtime.estimate import Estimator
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sqlllm.function import Call, function
+from sqlllm.call import Call
+from sqlllm.function import function
 from sqlllm.udfs.score import p_yes
 
 

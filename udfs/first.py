@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sqlllm.function import Call, Origin, set_function
+from sqlllm.call import Call, Origin
+from sqlllm.function import set_function
 from sqlllm.udfs.score import p_yes
 
 FIRST_ROUND, LARGEST_ROUND = 64, 1 << 16  # rows, where no LIMIT gives a better start

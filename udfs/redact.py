@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 
+from sqlllm.call import Call, scatter
 from sqlllm.errors import BadAnswer, CallError, did_you_mean, excerpt
-from sqlllm.function import Call, function, scatter
+from sqlllm.function import function
 from sqlllm.redact.entities import NAMES, Span, apart, parse_entities
 from sqlllm.redact.finder import finder
 from sqlllm.redact.names import parse_names, placed, question

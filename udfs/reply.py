@@ -6,7 +6,8 @@ import json
 
 import pyarrow as pa
 
-from sqlllm.function import Call, function, scatter
+from sqlllm.call import Call, scatter
+from sqlllm.function import function
 
 SCHEMA = json.dumps(
     {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from sqlllm.call import Call, scatter
 from sqlllm.errors import CallError
-from sqlllm.function import Call, function, scatter
+from sqlllm.function import function
 from sqlllm.task import YES_NO
 from sqlllm.udfs.classify import null_mask, probabilities
 

@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pyarrow as pa
 
+from sqlllm.call import Call, scatter
 from sqlllm.errors import CallError
-from sqlllm.function import Call, function, scatter
+from sqlllm.function import function
 from sqlllm.udfs.classify import null_mask, probabilities
 
 SENTIMENTS = ("positive", "negative", "neutral", "mixed")

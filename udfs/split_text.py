@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from sqlllm.call import Call, scatter
 from sqlllm.errors import CallError, ConfigError, excerpt
-from sqlllm.function import ARROW, Call, function, scatter
+from sqlllm.function import ARROW, function
 from sqlllm.task import Task
 
 if TYPE_CHECKING:

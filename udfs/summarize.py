@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sqlllm.call import Call, scatter
 from sqlllm.errors import CallError
-from sqlllm.function import Call, function, scatter
+from sqlllm.function import function
 from sqlllm.reduce import ANSWER, Reduction, blame, numbered, prompts
 
 
