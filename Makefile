@@ -1,7 +1,7 @@
 # Each target sets up .venv by itself; `make demo` is the first thing to try.
 PY := .venv/bin/python
 
-.PHONY: demo test test-oldest bench bench-rewrite bench-search reference lint types
+.PHONY: demo test test-oldest bench bench-rewrite bench-search bench-cache bench-text-first reference lint types
 
 .venv/.ready: pyproject.toml constraints.txt
 	python3 -m venv .venv
@@ -13,16 +13,21 @@ demo: .venv/.ready
 	$(PY) -m sqlllm pull smollm2
 	$(PY) examples/quickstart.py
 
+# Two processes, one thread of torch's in each: threads that share a core wait for each other.
+# Files keep their order: by default those of few tests, which take longest here, would come last.
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 test: .venv/.ready
-	$(PY) -m pytest
+	$(PYTEST)
 
 # The same tests of SQL behaviour on the oldest DuckDB that is supported.
 test-oldest: .venv/.ready
 	$(PY) -m pip install --quiet --no-deps --upgrade --target .venv-oldest duckdb==1.4.0
-	PYTHONPATH=.venv-oldest $(PY) -m pytest tests/test_functions.py tests/test_errors.py tests/test_install.py \
+	PYTHONPATH=.venv-oldest $(PYTEST) tests/test_functions.py tests/test_errors.py tests/test_install.py \
 		tests/test_rewrite.py tests/test_differential.py tests/test_gather.py tests/test_joins.py \
 		tests/test_explain.py tests/test_search.py tests/test_contract.py tests/test_catalogue.py \
-		tests/test_reduce.py tests/test_redact.py tests/test_schema.py tests/test_prompt.py
+		tests/test_reduce.py tests/test_redact.py tests/test_schema.py tests/test_prompt.py \
+		tests/test_dataframes.py tests/test_polars.py
 
 # This machine, and sqlllm on it against transformers; the README's figures. Takes many minutes.
 bench: .venv/.ready
@@ -36,8 +41,18 @@ bench-rewrite: .venv/.ready
 bench-search: .venv/.ready
 	$(PY) tests/bench_search.py
 
-# The function reference, with what the built-in models answer to its examples.
+# A million rows from the cache beside a hash join; the README's figures.
+bench-cache: .venv/.ready
+	$(PY) tests/bench_cache.py
+
+# Several questions about the same texts, with the text first and the question first; the README's figures.
+bench-text-first: .venv/.ready
+	$(PY) tests/bench_text_first.py
+
+# The function reference, with what the built-in models answer to its examples, and the types of the
+# same functions in Python.
 reference: .venv/.ready
+	$(PY) -m sqlllm.polars.stub
 	$(PY) -m sqlllm functions --markdown > sql/README.md.new && mv sql/README.md.new sql/README.md
 
 lint: .venv/.ready

@@ -27,7 +27,8 @@ def main() -> None:
             print(error)
         for line in db.execute("""
             SELECT format('{} with {}: {} rows, {} distinct, {} sent, {:.1f} s',
-                "function", model, "rows", distinct_inputs, sent, seconds) FROM ai.usage
+                "function", model, "rows", distinct_inputs, sent, seconds)
+            FROM ai.usage WHERE this_session
         """).fetchall():
             print(line[0])
 

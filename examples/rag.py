@@ -63,7 +63,9 @@ def main() -> None:
         db.execute(CHUNKS, [str(DOCS / "*.md")])
         db.execute(VECTORS)
         (count,) = db.execute("SELECT count(*) FROM chunks").fetchone()
-        (sent,) = db.execute("SELECT coalesce(sum(sent), 0) FROM ai.usage").fetchone()
+        (sent,) = db.execute(
+            "SELECT coalesce(sum(sent), 0) FROM ai.usage WHERE this_session"
+        ).fetchone()
         print(f"{count} chunks, {sent} of them embedded now")
         db.execute(NEAREST, [given.question])
         db.sql(

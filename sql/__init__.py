@@ -15,7 +15,7 @@ INTERNAL = (
     "_search_texts", *OVER_LISTS,
 )  # fmt: skip
 TAGS = ("returns", "example", "signature")
-VIEWS = ("models", "functions", "usage", "errors")
+VIEWS = ("models", "functions", "cache", "usage", "errors", "runs")
 ORDER = (
     "prompt", "complete", "extract", "classify", "classify_scores", "classify_labels", "filter",
     "match", "try_match", "score", "embed", "similarity", "try_similarity", "sentiment", "moderate",

@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from sqlllm.errors import (
     BadAnswer,
+    BudgetExceeded,
     CallError,
     CatalogTaken,
     ConfigError,
     InputTooLong,
+    JobRunning,
     ModelCannot,
     ModelError,
     ModelMissing,
     PullFailed,
     SqlllmError,
+    StorageError,
+    StorageWarning,
     UnknownArgument,
     UnknownFunction,
     UnknownModel,
@@ -26,32 +30,53 @@ from sqlllm.task import Task
 
 if TYPE_CHECKING:
     from sqlllm.connection import Connection, connect, install
+    from sqlllm.jobs.run import RunResult, run
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BadAnswer",
     "Batch",
+    "BudgetExceeded",
     "CallError",
     "CatalogTaken",
     "ConfigError",
     "Connection",
     "FakeModel",
     "InputTooLong",
+    "JobRunning",
     "Model",
     "ModelCannot",
     "ModelError",
     "ModelMissing",
     "PullFailed",
+    "RunResult",
     "Settings",
     "SqlllmError",
+    "StorageError",
+    "StorageWarning",
     "Task",
     "UnknownArgument",
     "UnknownFunction",
     "UnknownModel",
     "connect",
     "install",
+    "run",
 ]
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext sqlllm` in a notebook: the magics `%ai` and `%%ai`."""
+    from sqlllm.notebook import load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """`%unload_ext sqlllm`."""
+    from sqlllm.notebook import unload
+
+    unload(shell)
 
 
 def __getattr__(name: str) -> Any:
@@ -60,5 +85,9 @@ def __getattr__(name: str) -> Any:
         from sqlllm import connection
 
         return getattr(connection, name)
+    if name in ("RunResult", "run"):
+        from sqlllm.jobs import run as jobs
+
+        return getattr(jobs, name)
     msg = f"module 'sqlllm' has no attribute {name!r}"
     raise AttributeError(msg)

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import pyarrow as pa
 
+from sqlllm.errors import first_line
 from sqlllm.explain import CallPlan, Explanation, counted
 from sqlllm.installation import DuckDB, Installation, install_on
 from sqlllm.interrupt import on_interrupt
 from sqlllm.models.base import Model
 from sqlllm.rewrite import TEXTUAL, Plan, Statement, plan, rules
+from sqlllm.runtime import trace
+from sqlllm.runtime.history import History, Ran
+from sqlllm.runtime.runtime import Runtime
 from sqlllm.settings import Settings
 from sqlllm.sql import definitions
+from sqlllm.variables import reads_once, seen
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -48,7 +55,8 @@ def install(
 
     Every connection and cursor to the same database in this process sees them. Nothing is
     written into the user's file. Installing again on the same database changes the settings and
-    keeps `ai.usage`.
+    keeps `ai.usage`. Budgets, caps, `allow_models` and the audit log stay as they were where the
+    new call says nothing about them; `allow_remote` must be said again.
 
     Args:
         con: The connection.
@@ -130,35 +138,45 @@ class Connection:
     `sql`, `execute`, `executemany` and `query` rewrite; `fetch*` and everything else is passed
     through. `sql` returns DuckDB's own lazy relation: what fails while that is fetched arrives as
     `duckdb.InvalidInputException` with the original's text. `execute` raises the original.
+
+    Attributes:
+        refused: Statements as the rules made them that DuckDB could not bind.
     """
 
     def __init__(
         self, con: DuckDB, installation: Installation, *, rewrite: Collection[str]
     ) -> None:
         self._con = con
-        con.execute("SET enable_progress_bar = false")  # it would write over ours
-        con.execute("SET python_scan_all_frames = true")  # the user's dataframes, past our frames
+        with suppress(duckdb.InvalidInputException):  # in Jupyter, where it has none to switch off
+            con.execute("SET enable_progress_bar = false")  # it would write over ours
         ((self._id,),) = con.execute("SELECT current_connection_id()").fetchall()
         self._installation = installation
         self._rewrite = frozenset(rewrite)
+        self.refused: frozenset[str] = frozenset()
         self._arguments = {d.name: d.arguments for d in definitions() if d.arguments}
 
     def sql(self, query: str, **options: Any) -> Any:
         """As `duckdb.DuckDBPyConnection.sql`."""
-        return self._planned(self._con.sql, query, lazy=True, **options)
+        return self._planned(seen(self._con.sql), query, lazy=True, **options)
 
     query = sql
 
     def execute(self, query: Any, parameters: object = None) -> Self:
         """As `duckdb.DuckDBPyConnection.execute`."""
-        self._planned(self._con.execute, query, parameters)
+        self._planned(seen(self._con.execute), query, parameters)
         return self
+
+    def arrow_table(self, query: str, parameters: object = None) -> pa.Table:
+        """The rows of a query, asked at once as by `execute`, without a copy as by `sql`."""
+        given: dict[str, Any] = {} if parameters is None else {"params": parameters}
+        relation = self._planned(seen(self._con.sql), query, **given)
+        return pa.table({}) if relation is None else self._guard(relation.to_arrow_table)
 
     def executemany(self, query: str, parameters: object = None) -> Self:
         """As `duckdb.DuckDBPyConnection.executemany`."""
         # Only the text: a row of parameters may fail to bind when rows before it have run.
         made = plan(query, self._arguments, self._rewrite & TEXTUAL)
-        self._guard(self._con.executemany, made.sql, parameters)
+        self._guard(seen(self._con.executemany), made.sql, parameters)
         return self
 
     def explain(
@@ -194,17 +212,50 @@ class Connection:
         for run in statements:
             given = parameters if run is statements[-1] else None
             with self._counting():
-                found = counted(self._con, run.original, given, self._columns)
+                found = counted(seen(self._con.execute), run.original, given, self._columns)
             calls += self._analyzed(found, run, given) if analyze else found
         return Explanation(
             **{f.name: getattr(made, f.name) for f in fields(made)}, calls=tuple(calls)
         )
 
+    def report(self, path: str | Path, *, samples: int = 5, texts: bool = False) -> None:
+        """Write what this database's connections have asked as one page of HTML.
+
+        It has the latest 1,000 statements that asked something: as they were written and as DuckDB
+        got them, rows, inputs, tokens, time, cost, errors, models and some answers. An earlier
+        report is replaced; it needs no network and no other file.
+
+        Args:
+            path: The file.
+            samples: Most distinct answers shown per call, 0 to 10, each cut to 80 characters. With
+                0, what error messages quote is left out too.
+            texts: Whether the beginning (80 characters) of the text that each answer or error is
+                about stands beside it.
+
+        Raises:
+            ConfigError: There is a folder, or a file that is no report, or no folder to write in.
+
+        Example:
+            >>> import pathlib, sqlllm, tempfile
+            >>> path = pathlib.Path(tempfile.mkdtemp()) / "report.html"
+            >>> fake = sqlllm.FakeModel(lambda task, text: text.upper())
+            >>> with sqlllm.connect(models={"fake": fake}, model="fake") as db:
+            ...     _ = db.execute("SELECT ai.complete('hello')")
+            ...     db.report(path)
+            >>> "ai.complete(&#x27;hello&#x27;)" in path.read_text()
+            True
+        """
+        from sqlllm.report.content import of_session
+        from sqlllm.report.file import check, write
+
+        check(Path(path), samples)
+        write(Path(path), of_session(self.runtime, samples=samples, texts=texts))
+
     def _analyzed(
         self, calls: list[CallPlan], statement: Statement, parameters: object
     ) -> list[CallPlan]:
         """Run a statement; its calls, with what each asked."""
-        self._statement(self._con.execute, statement, parameters)
+        self._statement(seen(self._con.execute), statement, parameters)
         while self._guard(self._con.fetchmany, 10_000):
             pass
         usage = self._installation.runtime.statements.latest(self._id).usage
@@ -212,11 +263,28 @@ class Connection:
 
     def _plan(self, query: str, parameters: object = None, *, lazy: bool = False) -> Plan:
         columns = partial(self._columns, parameters=parameters)
-        return plan(query, self._arguments, self._rewrite, columns=columns, lazy=lazy)
+        on = self._rewrite & TEXTUAL if reads_once(query) else self._rewrite
+        return plan(query, self._arguments, on, columns=columns, lazy=lazy)
+
+    def plan(self, query: str) -> Plan:
+        """What a script without parameters becomes; nothing is run or counted."""
+        return self._plan(query)
+
+    @property
+    def runtime(self) -> Runtime:
+        """What answers the calls: models, cache and ledger."""
+        return self._installation.runtime
 
     def cursor(self) -> Connection:
         """Another connection to the same database, for another thread."""
         return Connection(self._con.cursor(), self._installation, rewrite=self._rewrite)
+
+    def width(self, model: str | None = None) -> int | None:
+        """Numbers in a vector of `ai.embed`, by the model named or the default one.
+
+        None where that is not known before the model is loaded.
+        """
+        return self._installation.runtime.width(model)
 
     def __enter__(self) -> Self:
         return self
@@ -231,33 +299,42 @@ class Connection:
 
     def interrupt(self) -> None:
         """As `duckdb.DuckDBPyConnection.interrupt`; a model stops after its current batch."""
-        self._installation.runtime.statements.interrupted.add(self._id)
+        self._installation.runtime.statements.interrupt(self._id)
         self._con.interrupt()
 
     def close(self) -> None:
         """As `duckdb.DuckDBPyConnection.close`."""
         self._forget()
+        self._installation.runtime.ledger.flush()
         self._con.close()
 
     @contextmanager
     def _counting(self) -> Iterator[None]:
         """While calls are counted, and none may ask a model."""
         explained = self._installation.runtime.statements.explained
+        self.history.end(self._id)
         explained.add(self._id)
         try:
             yield
         finally:
             explained.discard(self._id)
 
+    @property
+    def history(self) -> History:
+        """The latest statements that asked a model, of all connections to this database."""
+        return self._installation.runtime.statements.history
+
     def _forget(self) -> None:
         """Free the answers that the statement before held."""
         self._installation.runtime.statements.forget(self._id)
+        self.history.end(self._id)
 
     def __getattr__(self, name: str) -> Any:
         member = getattr(self._con, name)
         if not callable(member):
             return member
-        return lambda *args, **options: self._guard(member, *args, **options)
+        call = member if name.startswith("fetch") else seen(member)  # `from_query` reads variables
+        return lambda *args, **options: self._guard(call, *args, **options)
 
     def _columns(self, query: str, parameters: object = None) -> list[str] | None:
         """The names of a query's columns; it is bound, not run."""
@@ -265,7 +342,7 @@ class Connection:
             {"params": parameters} if parameters is not None and _PARAMETER.search(query) else {}
         )
         try:
-            bound = self._con.sql(query, **given)
+            bound = seen(self._con.sql)(query, **given)
         except duckdb.Error:
             return None
         return list(bound.columns)
@@ -278,12 +355,23 @@ class Connection:
             return self._guard(call, query, *args, **options)
         parameters = args[0] if args else options.get("params")
         made = self._plan(query, parameters, lazy=lazy)
+        ran = Ran(made.original, made.sql, made.fired, made.notes)
+        self.history.begin(self._id, ran)
+        try:
+            return self._run(made, call, query, *args, **options)
+        except BaseException as error:
+            ran.error = first_line(error) or type(error).__name__
+            raise
+
+    def _run(
+        self, made: Plan, call: Callable[..., Any], query: str, *args: Any, **options: Any
+    ) -> Any:
         if not made.rewritten:
             return self._guard(call, made.sql, *args, **options)
         self._con.extract_statements(query)  # a script with a syntax error runs no statement
         *before, last = made.statements
         for statement in before:
-            self._statement(self._con.execute, statement)
+            self._statement(seen(self._con.execute), statement)
         return self._statement(call, last, *args, **options)
 
     def _statement(
@@ -294,22 +382,27 @@ class Connection:
         One at a time: nothing of a statement has run when it can't be bound, but statements
         before it have.
         """
-        if statement.sql != statement.original:
-            try:
-                return self._guard(call, statement.sql, *args, **options)
-            except _UNBOUND:
-                pass  # the user's own text says what is wrong with it, or runs as it stands
-            except duckdb.Error as error:
-                message, line, _ = str(error).partition("\n\nLINE ")
-                if not line:
-                    raise
-                raise type(error)(message) from None  # the line is not one that the user wrote
-        return self._guard(call, statement.original, *args, **options)
+        if statement.sql == statement.original or statement.sql in self.refused:
+            return self._guard(call, statement.original, *args, **options)
+        try:
+            return self._guard(call, statement.sql, *args, **options)
+        except _UNBOUND as error:
+            self.refused |= {statement.sql}
+            unbound = error
+        except duckdb.Error as error:
+            raise _without_line(error) from None
+        try:  # the user's own text says what is wrong with it, or runs as it stands
+            return self._guard(call, statement.original, *args, **options)
+        except duckdb.TransactionException as error:
+            if "aborted" not in str(error):
+                raise
+            raise _without_line(unbound) from None  # DuckDB 2.0 has ended the user's transaction
 
     def _guard(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
         statements = self._installation.runtime.statements
+        statements.contexts[self._id] = trace.context()
         try:
-            with on_interrupt(lambda: statements.interrupted.add(self._id)):
+            with on_interrupt(lambda: statements.interrupt(self._id)):
                 return call(*args, **options)
         except (duckdb.Error, RuntimeError) as error:
             if self._id in statements.interrupted:
@@ -319,3 +412,9 @@ class Connection:
             if original is None:
                 raise
             raise original from error
+
+
+def _without_line(error: duckdb.Error) -> duckdb.Error:
+    """The error without the line that it points to, where the user wrote another."""
+    message, line, _ = str(error).partition("\n\nLINE ")
+    return type(error)(message) if line else error

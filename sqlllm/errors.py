@@ -13,6 +13,11 @@
     + ModelCannot          this kind of model can't do this kind of task
     + InputTooLong         a text is longer than the model's window
     + BadAnswer            the model answered, but not in the form that was asked for
+  x BudgetExceeded         a budget is used up: what was answered is kept
+  x JobRunning             another process runs the same job, or has the database open
+  x StorageError           the cache or the record of runs can't be read or written
+
+Not errors, but warnings: StorageWarning, when answers or usage are not kept, or were lost.
 
 `str(error)` is complete: DuckDB passes on the text of an exception inside a UDF and drops its
 type. `Connection` raises the original.
@@ -36,7 +41,12 @@ class SqlllmError(Exception):
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(f"{message}\nHint: {hint}" if hint else message)
-        self.hint = hint
+        # Polars makes an exception anew of its type and text, with a paragraph of its own behind.
+        self.hint = hint or message.partition("\nHint: ")[2].partition("\n\n")[0] or None
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: the message, since the traceback is of frames of ours."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 class ConfigError(SqlllmError):
@@ -89,7 +99,27 @@ class BadAnswer(ModelError):
     """The model answered, but not in the form that was asked for."""
 
 
-def first_line(error: Exception) -> str:
+class BudgetExceeded(SqlllmError):
+    """A budget of calls, tokens, seconds or cost is used up."""
+
+    retryable = True
+
+
+class JobRunning(SqlllmError):
+    """Another process runs the same job, or has the database open."""
+
+    retryable = True
+
+
+class StorageError(SqlllmError):
+    """The cache or the record of runs can't be read or written."""
+
+
+class StorageWarning(UserWarning):
+    """Answers or usage are not kept, or were lost; no query fails for it."""
+
+
+def first_line(error: BaseException) -> str:
     """What is wrong, without the hint."""
     return str(error).partition("\n")[0]
 

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sqlllm.call import Call, Origin, key_of, scatter
-from sqlllm.errors import SqlllmError, first_line
+from sqlllm.errors import BudgetExceeded, SqlllmError, StorageError, first_line
 from sqlllm.runtime.runtime import Runtime
+from sqlllm.together import together
 
 Body = Callable[[Call, pa.Array], pa.Array]
 """Column of text, or of lists of texts, in; column of the declared type out."""
@@ -91,6 +92,8 @@ class Function:
             call = Call(origin, self.name, {**given, "on_error": "null"}, rows=rows)
             failures = call.failures
             values = self.body(call, text)
+        except (BudgetExceeded, StorageError):
+            raise  # of the query, not of its rows: what is left was not asked
         except SqlllmError as error:
             values = pa.nulls(len(text), ARROW[self.returns])
             failures = dict.fromkeys(pc.unique(keys.drop_null()).to_pylist(), first_line(error))
@@ -102,9 +105,16 @@ class Function:
 
     def _rows(self, origin: Origin, options: str, text: pa.Array) -> pa.Array:
         ahead = origin.statement.ahead((self, options), text)
-        if ahead is not None:
-            self.answer(origin, options, ahead, rows=0)
-        return self.answer(origin, options, text)
+        together(origin, ahead)
+        for (function, given), texts in ahead.items():
+            function.answer(origin, given, texts, rows=0)
+        answers = self.answer(origin, options, text)
+        ran = origin.statement.ran
+        if ran is not None:
+            ran.sample(
+                self.name, options, text, pc.struct_field(answers, 0) if self.tries else answers
+            )
+        return answers
 
     def _collect(self, number: int, origin: Origin, options: str, text: pa.Array) -> pa.Array:
         origin.statement.collect(number, (self, options), text)

@@ -8,6 +8,7 @@ import uuid
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import duckdb
@@ -34,8 +35,10 @@ class Installation:
     def original(self, error: Exception) -> BaseException | None:
         """The exception inside a UDF that DuckDB passed on as text."""
         text = str(error)
-        for exception in reversed(self.raised):
+        for exception in reversed(list(self.raised)):
             if f"{type(exception).__name__}: {exception}" in text:
+                with suppress(ValueError):  # another thread was faster
+                    self.raised.remove(exception)  # its traceback will hold the user's frames
                 return exception
         return None
 
@@ -53,11 +56,9 @@ def install_on(con: DuckDB, settings: Settings) -> Installation:
     with _INSTALLING:
         existing = _existing(con)
         if existing is not None:
-            merged = settings.merged(
-                {"models": {**existing.runtime.settings.models, **settings.models}}, source=""
-            )
+            merged = _merged(existing.runtime.settings, settings)
             existing.runtime = existing.runtime.with_settings(merged)
-            _temp_macros(con)
+            temp_macros(con)
             return existing
         _refuse_taken(con)
         installation = Installation(Runtime(settings))
@@ -68,9 +69,22 @@ def install_on(con: DuckDB, settings: Settings) -> Installation:
         con.execute(f"CREATE MACRO ai.__installation() AS '{token}'")
         for definition in definitions():
             con.execute(definition.text)
-        _temp_macros(con)
+        temp_macros(con)
         atexit.register(_close, weakref.ref(con))
         return installation
+
+
+def _merged(old: Settings, new: Settings) -> Settings:
+    """The new settings; what limits the use of models is never lifted by saying nothing."""
+    kept: dict[str, Any] = {
+        name: {**getattr(old, name), **getattr(new, name)}
+        for name in ("models", "budgets", "prices", "caps")
+    }
+    if new.allow_models is None:
+        kept["allow_models"] = old.allow_models
+    if new.audit_log is None:
+        kept |= {"audit_log": old.audit_log, "audit_texts": old.audit_texts}
+    return new.merged(kept, source="")
 
 
 def _existing(con: DuckDB) -> Installation | None:
@@ -125,7 +139,7 @@ def _view(
     return lambda: rows(installation.runtime)
 
 
-def _temp_macros(con: DuckDB) -> None:
+def temp_macros(con: DuckDB) -> None:
     """The spelling `ai_x(...)`, for this connection alone: TEMP macros are not shared."""
     for d in definitions():
         if d.arguments and d.public:

@@ -10,8 +10,8 @@ from typing import Any
 
 
 @contextmanager
-def on_interrupt(tell: Callable[[], None]) -> Iterator[None]:
-    """Call `tell` when Ctrl-C arrives, before what happens anyway.
+def on_interrupt(tell: Callable[[], bool]) -> Iterator[None]:
+    """Call `tell` when Ctrl-C arrives, and then do what happens anyway unless it returns true.
 
     DuckDB notices the signal on the thread that waits for the query, but a model that runs on
     another would go on to its last input. Python allows signal handlers on the main thread alone;
@@ -25,8 +25,7 @@ def on_interrupt(tell: Callable[[], None]) -> Iterator[None]:
         return
 
     def handler(number: int, frame: Any) -> Any:
-        tell()
-        return before(number, frame)
+        return None if tell() else before(number, frame)
 
     signal.signal(signal.SIGINT, handler)
     try:

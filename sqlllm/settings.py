@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +13,9 @@ from sqlllm.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from sqlllm.models.base import Model
+
+
+CACHE_MODES = ("on", "memory", "off", "read", "only")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,53 +29,188 @@ class Settings:
         models: Name -> model, or its URI such as `hf:<folder>`.
         on_error: `fail` stops the query at the first row without an answer, `null` makes it NULL
             and records it in `ai.errors`.
+        text_first: Whether language models read the row's text before the question, so that several
+            questions about a text read it once (`SELECT ai.filter(x, ...), ai.score(x, ...)`).
+            The answers differ from those to a question before the text.
         progress: Show a progress bar; None: only where standard error is a terminal. Without a
-            bar, the logger `sqlllm.progress` gets a line every few seconds.
-        cache_bytes: Size of the process's in-memory cache of answers; 0 turns it off.
+            bar, the logger `sqlllm.progress` gets a line every few seconds. A function is called
+            with a `sqlllm.runtime.progress.Work` after each batch.
+        cache: What becomes of answers. `on`: kept in the cache file, for all processes; `memory`:
+            in this process; `off`: nowhere; `read`: the file is read, not written; `only`:
+            likewise, and what is not in it is an error, so that no model is asked.
+        cache_file: The cache file; None: `answers-1.sqlite` in `home()`.
+        cache_bytes: Size of the cache; what was used longest ago is dropped first.
+        vectors: How vectors are kept, and so returned: `float16` takes half the room, for a cosine
+            of 0.9999999 to `float32`.
+        record: Whether usage, errors and runs are kept in the state file, for all processes to see.
+        state_file: The state file; None: `state-1.sqlite` in this system's folder for state.
+        budgets: What may be asked of models per `query`, `job` (a run of `sqlllm run`) and `day`
+            (local time, all processes): `max_calls` (inputs sent), `max_tokens` (read and
+            written), `max_seconds` (that models take) and `max_cost`, such as
+            `{"day": {"max_calls": 1000}}`. `connect(max_calls=...)` and the others alone are the
+            query's. What is cached is free.
+        prices: Model -> `{"input": ..., "output": ...}`: what a million tokens cost, in any
+            currency; `price_input` and `price_output` in `[models.name]`.
+        caps: Model -> its `max_calls` and `max_tokens` per query; in `[models.name]`, too.
+        allow_models: The only models that may be used, by name; None: all that are configured.
+        allow_remote: Whether models may be used that send texts to another machine.
+        audit_log: A file that gets one line of JSON per input that was sent; None: none.
+        audit_texts: Whether those lines have the texts, not only their hashes.
     """
 
     model: str | None = None
     embed_model: str = "minilm"
     models: Mapping[str, Model | str] = field(default_factory=dict)
     on_error: Literal["fail", "null"] = "fail"
-    progress: bool | None = None
-    cache_bytes: int = 256 << 20
+    text_first: bool = False
+    progress: bool | Callable[[Any], None] | None = None
+    cache: Literal["on", "memory", "off", "read", "only"] = "on"
+    cache_file: str | None = None
+    cache_bytes: int = 8 << 30
+    vectors: Literal["float32", "float16"] = "float32"
+    record: bool = True
+    state_file: str | None = None
+    budgets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    prices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    caps: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    allow_models: Collection[str] | None = None
+    allow_remote: bool = False
+    audit_log: str | None = None
+    audit_texts: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values that can't work."""
+        check_types(self)
         check_on_error(self.on_error)
-        if self.cache_bytes < 0:
-            msg = f"cache_bytes must be 0 or more, not {self.cache_bytes!r}"
+        _check_switch("text_first", self.text_first)
+        if self.cache not in CACHE_MODES:
+            msg = f"cache must be one of {', '.join(map(repr, CACHE_MODES))}, not {self.cache!r}"
             raise ConfigError(msg)
+        if self.vectors not in ("float32", "float16"):
+            msg = f"vectors must be 'float32' or 'float16', not {self.vectors!r}"
+            raise ConfigError(msg)
+        if self.cache_bytes < 1:
+            msg = f"cache_bytes must be 1 or more, not {self.cache_bytes!r}"
+            raise ConfigError(msg, hint="cache = 'off' keeps nothing")
+        check_limits(self)
 
     @classmethod
     def load(cls, **given: Any) -> Settings:
         """Settings from the file, the environment and `given`, the later the stronger.
 
         The file is `$SQLLLM_CONFIG`, or the nearest `sqlllm.toml` at or above the working folder.
-        The environment has `SQLLLM_MODEL`, `SQLLLM_EMBED_MODEL` and `SQLLLM_ON_ERROR`. A value of
+        The environment has `SQLLLM_MODEL`, `SQLLLM_EMBED_MODEL`, `SQLLLM_ON_ERROR`, `SQLLLM_CACHE`,
+        `SQLLLM_CACHE_FILE`, `SQLLLM_STATE_FILE` and `SQLLLM_TEXT_FIRST` (true or false). A value of
         None in `given` counts as not given.
         """
         settings = cls()
         path = config_file()
         if path is not None:
             settings = settings.merged(_read(path), source=str(path))
-        names = {"model", "embed_model", "on_error"}
-        env = {n: v for n in names if (v := os.environ.get(f"SQLLLM_{n.upper()}"))}
+        names = ("model", "embed_model", "on_error", "cache", "cache_file", "state_file")
+        env: dict[str, Any] = {n: v for n in names if (v := os.environ.get(f"SQLLLM_{n.upper()}"))}
+        if switch := os.environ.get("SQLLLM_TEXT_FIRST"):
+            env["text_first"] = {"true": True, "false": False}.get(switch.lower(), switch)
         settings = settings.merged(env, source="the environment")
         given = {name: value for name, value in given.items() if value is not None}
         return settings.merged(given, source="connect()")
 
     def merged(self, values: Mapping[str, Any], *, source: str) -> Settings:
-        """A copy with `values` on top; models are added to those already there."""
-        known = {item.name for item in fields(self)}
+        """A copy with `values` on top; models, budgets, prices and caps are added to what is
+        there already."""
+        known = {item.name for item in fields(self)} | set(LIMITS)
         for name in values:
             if name not in known:
                 msg = f"unknown setting {name!r} in {source}"
                 raise ConfigError(msg, hint=did_you_mean(name, known))
-        values = dict(values)
-        values["models"] = {**self.models, **values.get("models", {})}
+        query = {name: values[name] for name in LIMITS if name in values}
+        values = {name: value for name, value in values.items() if name not in LIMITS}
+        models = values.get("models", {})
+        if not isinstance(models, Mapping):
+            msg = f"models must be a table of names and models, not {models!r}"
+            raise ConfigError(msg, hint="such as models={'mine': 'hf:models/my-model'}")
+        values["models"] = {**self.models, **models}
+        for name in ("budgets", "prices", "caps"):
+            values[name] = _nested(getattr(self, name), values.get(name, {}), name)
+        if query:
+            values["budgets"] = _nested(values["budgets"], {"query": query}, "budgets")
         return replace(self, **values)
+
+
+KINDS: Mapping[str, tuple[Any, str]] = {
+    **dict.fromkeys(("model", "embed_model"), (str, "a name")),
+    **dict.fromkeys(("cache_file", "state_file", "audit_log"), ((str, os.PathLike), "a path")),
+    **dict.fromkeys(("record", "allow_remote", "audit_texts"), (bool, "true or false")),
+    "cache_bytes": (int, "a whole number"),
+}
+"""Setting -> its type, and what that is called. The others are checked where they are listed."""
+
+
+def check_types(settings: Settings) -> None:
+    """Refuse values of a wrong type, such as a file of settings may have."""
+    for name, (kind, called) in KINDS.items():
+        value = getattr(settings, name)
+        if value is not None and not isinstance(value, kind):
+            msg = f"{name} must be {called}, not {value!r}"
+            raise ConfigError(msg)
+    for name, model in settings.models.items():
+        if isinstance(model, Mapping | list | int | None):
+            msg = f"the model {name!r} must be a URI, not {model!r}"
+            raise ConfigError(msg, hint="such as 'hf:models/my-model'")
+
+
+SCOPES = ("query", "job", "day")
+
+LIMITS = ("max_calls", "max_tokens", "max_seconds", "max_cost")
+
+
+def check_limits(settings: Settings) -> None:
+    """Refuse budgets, prices, caps and lists of models that mean nothing."""
+    for scope in settings.budgets:
+        if scope not in SCOPES:
+            msg = f"budgets are per {', '.join(SCOPES)}, not per {scope!r}"
+            raise ConfigError(msg, hint=did_you_mean(scope, SCOPES))
+    _check_numbers("budgets", settings.budgets, LIMITS)
+    _check_numbers("prices", settings.prices, PRICES)
+    _check_numbers("caps", settings.caps, CAPS)
+    for name, price in settings.prices.items():
+        if missing := set(PRICES) - set(price):
+            msg = f"the price of model {name!r} has no {missing.pop()!r}"
+            raise ConfigError(msg, hint="give both, per million tokens; what is free costs 0")
+    if "day" in settings.budgets and not settings.record:
+        msg = "a budget per day needs a record of what was asked, and record is false"
+        raise ConfigError(msg, hint="remove record = false, or set the budget per query or job")
+    if isinstance(settings.allow_models, str):
+        msg = f"allow_models must be a list of names, not {settings.allow_models!r}"
+        raise ConfigError(msg, hint=f"write [{settings.allow_models!r}]")
+
+
+PRICES = ("input", "output")
+
+CAPS = ("max_calls", "max_tokens")
+
+
+def _check_numbers(
+    setting: str, given: Mapping[str, Mapping[str, float]], known: Collection[str]
+) -> None:
+    for name, values in given.items():
+        for key, value in values.items():
+            if key not in known:
+                msg = f"unknown entry {key!r} in {setting} of {name!r}"
+                raise ConfigError(msg, hint=did_you_mean(key, known))
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+                msg = f"{key} in {setting} of {name!r} must be a number, 0 or more, not {value!r}"
+                raise ConfigError(msg)
+
+
+def _nested(
+    old: Mapping[str, Mapping[str, float]], new: Any, setting: str
+) -> dict[str, Mapping[str, float]]:
+    """Both, the new entries above the old ones."""
+    if not isinstance(new, Mapping) or not all(isinstance(v, Mapping) for v in new.values()):
+        msg = f"{setting} must be a table of tables, not {new!r}"
+        raise ConfigError(msg, hint="such as budgets={'day': {'max_calls': 1000}}")
+    return {**old, **{name: {**old.get(name, {}), **values} for name, values in new.items()}}
 
 
 def check_on_error(value: object) -> None:
@@ -82,12 +220,35 @@ def check_on_error(value: object) -> None:
         raise ConfigError(msg)
 
 
+def _check_switch(setting: str, value: object) -> None:
+    if not isinstance(value, bool):
+        msg = f"{setting} must be true or false, not {value!r}"
+        raise ConfigError(msg)
+
+
 def home() -> Path:
-    """The folder for models: `$SQLLLM_HOME`, or this system's cache folder for sqlllm."""
+    """The folder for models and the cache: `$SQLLLM_HOME`, or this system's for sqlllm."""
     import platformdirs
 
     override = os.environ.get("SQLLLM_HOME")
     return Path(override) if override else Path(platformdirs.user_cache_dir("sqlllm"))
+
+
+def cache_path(settings: Settings) -> Path:
+    """The cache file."""
+    given = settings.cache_file
+    return Path(given).expanduser() if given else home() / "answers-1.sqlite"
+
+
+def state_path(settings: Settings) -> Path:
+    """The state file: what no command can make again."""
+    import platformdirs
+
+    if settings.state_file:
+        return Path(settings.state_file).expanduser()
+    override = os.environ.get("SQLLLM_HOME")
+    folder = Path(override) if override else Path(platformdirs.user_state_dir("sqlllm"))
+    return folder / "state-1.sqlite"
 
 
 def config_file() -> Path | None:
@@ -110,10 +271,48 @@ def _read(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         msg = f"{path} is not valid TOML: {error}"
         raise ConfigError(msg) from error
-    models = {}
-    for name, entry in values.get("models", {}).items():
-        if not isinstance(entry, Mapping) or set(entry) != {"uri"}:
-            msg = f"{path}: [models.{name}] needs exactly one entry, `uri`"
-            raise ConfigError(msg, hint='write uri = "hf:<folder>"')
-        models[name] = entry["uri"]
-    return {**values, "models": models} if models else values
+    return from_tables(values, str(path))
+
+
+def from_tables(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Settings as a file has them: a model is a URI, or a table of its `uri`, prices and caps."""
+    values = dict(values)
+    models = values.pop("models", {})
+    if not isinstance(models, Mapping):
+        msg = f"models in {where} must be a table of names and models, not {models!r}"
+        raise ConfigError(msg)
+    made: dict[str, dict[str, Any]] = {"models": {}, "prices": {}, "caps": {}}
+    for name, given in models.items():
+        entry = {"uri": given} if isinstance(given, str) else given
+        for part, found in _model_entry(f"{where}: [models.{name}]", entry).items():
+            made[part][name] = found
+    for part, found in made.items():
+        values[part] = {**found, **values.get(part, {})}
+    return values
+
+
+ENTRIES = {
+    "price_input": ("prices", "input"),
+    "price_output": ("prices", "output"),
+    "max_calls": ("caps", "max_calls"),
+    "max_tokens": ("caps", "max_tokens"),
+}
+"""Of `[models.name]`, beside `uri`: the setting, and its name there."""
+
+
+def _model_entry(where: str, entry: Any) -> dict[str, Any]:
+    """What a `[models.name]` says: setting -> its value for that model."""
+    if not isinstance(entry, Mapping) or not entry:
+        msg = f"{where} has no entry `uri`"
+        raise ConfigError(msg, hint='write uri = "hf:<folder>"')
+    made: dict[str, Any] = {}
+    for key, value in entry.items():
+        if key == "uri":
+            made["models"] = value
+        elif key in ENTRIES:
+            part, name = ENTRIES[key]
+            made.setdefault(part, {})[name] = value
+        else:
+            msg = f"{where} has an unknown entry `{key}`"
+            raise ConfigError(msg, hint=did_you_mean(key, ["uri", *ENTRIES]))
+    return made

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import lru_cache
 from typing import Literal
 
 from sqlllm.errors import CallError
@@ -44,6 +44,8 @@ class Task:
         max_tokens: Most tokens of an answer; None is the model's own default.
         seed: With the input, decides the random draws when `temperature` is above 0.
         truncate: Cut texts that are longer than the model's window instead of failing.
+        text_first: Whether the text stands before the question in a prompt, so that its keys and
+            values can serve other questions. The runtime sets it, by the settings.
     """
 
     kind: Kind
@@ -64,6 +66,7 @@ class Task:
     max_tokens: int | None = None
     seed: int = 0
     truncate: bool = False
+    text_first: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what can't be asked, before any row is sent."""
@@ -102,20 +105,32 @@ class Task:
         """Whether this is a yes/no question."""
         return self.kind == "choose" and self.labels == YES_NO
 
-    @cached_property
+    @property
+    def asks(self) -> bool:
+        """Whether a prompt has anything beside the text, so that one of them comes first."""
+        return self.kind in ("choose", "extract") or bool(self.system or self.schema)
+
+    @property
     def key(self) -> bytes:
         """16 bytes that differ whenever an answer may differ.
 
         `truncate` is part of it: a cut text has another answer. Sampling options count only where
         the answer is sampled, so that `seed := 7` at temperature 0 finds the same answers.
         """
-        parts = asdict(self)
-        if self.kind in ("choose", "embed"):
-            parts |= {"temperature": 0, "max_tokens": None}
-        if not parts["temperature"]:
-            parts |= {"temperature": 0, "seed": 0, "top_p": 1}
-        text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
-        return hashlib.blake2b(text.encode(), digest_size=16).digest()
+        return _key(self)
+
+
+@lru_cache(1024)  # a query makes the same task anew for every chunk of rows
+def _key(task: Task) -> bytes:
+    parts = asdict(task)
+    if not task.text_first:
+        del parts["text_first"]  # keys are as before there was a choice
+    if task.kind in ("choose", "embed"):
+        parts |= {"temperature": 0, "max_tokens": None}
+    if not parts["temperature"]:
+        parts |= {"temperature": 0, "seed": 0, "top_p": 1}
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 def parse_labels(value: object) -> tuple[tuple[str, ...], tuple[str, ...]]:

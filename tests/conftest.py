@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,8 +29,19 @@ def answer(task: sqlllm.Task, text: str) -> Any:
     return next((label for label in task.labels if label in text), task.labels[0])
 
 
+def pytest_configure() -> None:
+    """What is set up for a whole module keeps its answers here, not in the user's files."""
+    folder = tempfile.mkdtemp(prefix="sqlllm-tests-")
+    os.environ["SQLLLM_CACHE_FILE"] = f"{folder}/answers.sqlite"
+    os.environ["SQLLLM_STATE_FILE"] = f"{folder}/state.sqlite"
+
+
 @pytest.fixture(autouse=True)
-def clean_environ(monkeypatch: pytest.MonkeyPatch) -> None:
+def clean_environ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings from outside, and files of its own for each test."""
+    monkeypatch.setenv("SQLLLM_CACHE_FILE", str(tmp_path / "kept" / "answers.sqlite"))
+    monkeypatch.setenv("SQLLLM_STATE_FILE", str(tmp_path / "kept" / "state.sqlite"))
+    monkeypatch.delenv("SQLLLM_CACHE", raising=False)
     for name in ("SQLLLM_CONFIG", "SQLLLM_MODEL", "SQLLLM_EMBED_MODEL", "SQLLLM_ON_ERROR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

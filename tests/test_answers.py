@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +14,9 @@ from hypothesis import strategies as st
 
 import sqlllm
 from sqlllm.models.base import Batch, Model
-from sqlllm.runtime import answers as held
-from sqlllm.runtime.answers import BLOCK, Answer, Answers, Texts
-
-
-def column(texts: Sequence[str]) -> pa.Array:
-    return pa.array(texts, pa.large_string())
+from sqlllm.runtime.answers import BLOCK, Answers
+from sqlllm.runtime.keys import keys_of
+from sqlllm.runtime.texts import Texts
 
 
 class Even(Model):
@@ -38,7 +36,7 @@ class Even(Model):
 def test_an_answered_row_takes_little_memory() -> None:
     """One that Python holds takes 250 bytes: a text, an answer, an entry of a dict."""
     even = Even()
-    with sqlllm.connect(models={"even": even}, model="even", cache_bytes=0) as db:
+    with sqlllm.connect(models={"even": even}, model="even", cache="off") as db:
         db.execute(f"CREATE TABLE t AS SELECT 'text ' || i AS x FROM range({4 * BLOCK}) r(i)")
         tracemalloc.start()
         try:
@@ -50,48 +48,68 @@ def test_an_answered_row_takes_little_memory() -> None:
     assert (even.levels[3] - even.levels[1]) / (2 * BLOCK) < 40
 
 
-@given(
-    st.lists(st.dictionaries(st.text(max_size=3), st.integers(-3, 255), max_size=20), max_size=6),
-    st.lists(st.text(max_size=3), unique=True),
-    st.sampled_from([0, 1]),
-)
-def test_each_answer_is_found_again(
-    added: list[dict[str, int]], asked: list[str], width: int
+texts_or_null = st.lists(st.none() | st.text(max_size=3), max_size=9)
+
+
+@given(st.lists(texts_or_null, max_size=8), st.integers(1, 9), st.booleans())
+def test_texts_are_numbered_as_they_come(
+    chunks: list[list[str | None]], together: int, again: bool
 ) -> None:
-    """As a dict would; a number below 0 is a failure."""
-    expected: dict[str, Answer] = {}
+    texts, numbers = Texts(), dict[str | None, int]()
+    texts.ROWS = together
+    names = [texts.note(pa.array(chunk, pa.string())) for chunk in chunks] if again else []
+    for chunk in chunks:
+        for text in chunk:
+            if text is not None:
+                numbers.setdefault(text, len(numbers))
+        found = texts.numbers(pa.array(chunk, pa.string())).tolist()
+        assert found == [-1 if text is None else numbers[text] for text in chunk]
+        padded = pa.array([None, "?", *chunk], pa.string())[2:]  # a slice begins elsewhere
+        assert texts.find(padded).tolist() == found
+    for name, chunk in zip(names, chunks, strict=False):
+        expected = [-1 if text is None else numbers[text] for text in chunk]
+        assert texts.numbers_of(name).tolist() == expected
+    assert texts.find(pa.array(["unknown"])) is None
+    every = texts.column(np.arange(len(texts)))
+    assert every.to_pylist() == list(numbers)
+    assert texts.numbers(every).tolist() == list(range(len(numbers)))
+    assert (texts.keys(np.arange(len(texts))) == keys_of(every)).all()
+
+
+def test_chunks_that_differ_in_where_a_text_ends_or_is_null_are_others() -> None:
+    texts = Texts()
+    for chunk in (["ab", "c"], ["a", "bc"], ["", None], [None, ""], [], [None], ["abc"]):
+        numbers = texts.numbers(pa.array(chunk, pa.string()))
+        there = [None if n < 0 else texts.column(np.array([n]))[0].as_py() for n in numbers]
+        assert there == chunk
+
+
+@given(
+    st.lists(st.dictionaries(st.integers(0, 40), st.integers(-3, 255), max_size=20), max_size=6),
+    st.lists(st.integers(0, 50), unique=True),
+)
+def test_each_answer_is_found_again(added: list[dict[int, int]], asked: list[int]) -> None:
+    """As a dict would; an answer below 0 is a failure."""
+    expected: dict[int, Any] = {}
     answers = Answers()
     for new in added:
-        texts = column(list(new))
-        answers, places = answers.merged().with_room(texts, answers.find(texts), width)
-        waiting = ~answers.filled(places)
-        fresh: list[Answer] = [
-            bytes([n]) if n >= 0 else sqlllm.ModelError(text)
-            for (text, n), wanted in zip(new.items(), waiting.tolist(), strict=True)
-            if wanted
-        ]
-        answers.fill(places[waiting], fresh)
-        known = [text for text, wanted in zip(new, waiting.tolist(), strict=True) if wanted]
-        assert not expected.keys() & set(known)
-        expected |= dict(zip(known, fresh, strict=True))
-    places = answers.find(column(asked))
-    assert (places >= 0).tolist() == [text in expected for text in asked]
-    found = [expected[text] for text in asked if text in expected]
-    at = places[places >= 0]
-    assert answers.take(at).to_pylist() == [a if isinstance(a, bytes) else None for a in found]
-    failed = [a for a in found if not isinstance(a, bytes)]
-    assert [error for _, error in answers.errors(at)] == failed
+        numbers = np.array(list(new), np.int64)
+        waiting = numbers[~answers.filled(numbers)].tolist()
+        assert not expected.keys() & set(waiting)
+        fresh = [bytes([new[n]]) if new[n] >= 0 else sqlllm.ModelError(str(n)) for n in waiting]
+        column = pa.array([a if isinstance(a, bytes) else None for a in fresh], pa.binary())
+        failed = {i: a for i, a in enumerate(fresh) if not isinstance(a, bytes)}
+        answers.fill(np.array(waiting, np.int64), column, failed)
+        expected |= dict(zip(waiting, fresh, strict=True))
+    assert answers.filled(np.array(asked, np.int64)).tolist() == [n in expected for n in asked]
+    known = np.array([n for n in asked if n in expected], np.int64)
+    found = [expected[n] for n in known.tolist()]
+    assert answers.take(known).to_pylist() == [a if isinstance(a, bytes) else None for a in found]
+    errors = [(n, expected[n]) for n in known.tolist() if not isinstance(expected[n], bytes)]
+    assert answers.errors(known) == errors
 
 
-def test_a_text_is_not_taken_for_another_of_the_same_hash(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(held, "_hashes", lambda column: np.zeros(len(column), np.int64))
-    texts = Texts(column([str(i) for i in range(100)]))
-    for wanted in ("7", "x"):
-        (place,) = texts.find(Texts(column([wanted]))).tolist()
-        assert place == -1 or texts.column[place].as_py() == wanted
-
-
-@pytest.mark.parametrize("labels", [3, 17])  # packed, and not
+@pytest.mark.parametrize("labels", [3, 17])
 def test_failures_among_many_rows_keep_their_places(labels: int) -> None:
     names = [f"label {i}" for i in range(labels)]
 
@@ -102,7 +120,7 @@ def test_failures_among_many_rows_keep_their_places(labels: int) -> None:
         return task.labels[number % len(task.labels)]
 
     fake = sqlllm.FakeModel(fn)
-    with sqlllm.connect(models={"fake": fake}, model="fake", cache_bytes=0) as db:
+    with sqlllm.connect(models={"fake": fake}, model="fake", cache="off") as db:
         db.execute("CREATE TABLE t AS SELECT i, 'text ' || i AS x FROM range(20000) r(i)")
         call = f"ai.classify(x, {names!r}, on_error := 'null')"
         rows = db.execute(f"SELECT i, {call} FROM t ORDER BY hash(i)").fetchall()

@@ -120,7 +120,7 @@ def test_special_tokens_in_rows_and_instructions_are_plain_text(model: CausalMod
 
 
 def test_sampling_depends_on_seed_and_row_not_on_the_batch(tiny: Path) -> None:
-    with sqlllm.connect(models={"tiny": f"hf:{tiny}"}, model="tiny", cache_bytes=0) as db:
+    with sqlllm.connect(models={"tiny": f"hf:{tiny}"}, model="tiny", cache="off") as db:
         query = "SELECT ai.complete(x, temperature := 1.0, max_tokens := 8, seed := {}) FROM {}"
         alone = db.execute(query.format(1, "(VALUES ('a')) t(x)")).fetchall()
         both = db.execute(query.format(1, "(VALUES ('a'), ('bcd')) t(x)")).fetchall()

@@ -227,3 +227,24 @@ def test_an_interrupted_query_ends_after_a_batch_and_keeps_its_answers(how: str)
         assert signal.getsignal(signal.SIGINT) is before
         assert len(db.execute("SELECT ai.complete(x) FROM t").fetchall()) == 1500
         assert len(set(fake.inputs)) < 1500 - 4 * 10  # the answers before were kept
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_loses_no_batch_on_the_waiting_thread_unless_it_comes_twice(times: int) -> None:
+    def answer(task: sqlllm.Task, text: str) -> str:
+        if len(fake.inputs) == 20:  # the second batch
+            signals.append(text)
+            if len(signals) <= times:
+                signal.raise_signal(signal.SIGINT)
+        return text
+
+    signals: list[str] = []
+    fake = sqlllm.FakeModel(answer, batch_size=10)
+    with sqlllm.connect(models={"fake": fake}, model="fake") as db:
+        db.execute("SET threads = 1")  # the model runs on this thread
+        db.execute("CREATE TABLE t AS SELECT 'text ' || i AS x FROM range(100) r(i)")
+        with pytest.raises(KeyboardInterrupt):
+            db.execute("SELECT ai.complete(x) FROM t").fetchall()
+        assert len(signals) == (10 if times == 1 else 2)
+        assert len(db.execute("SELECT ai.complete(x) FROM t").fetchall()) == 100
+    assert len(fake.inputs) == (100 if times == 1 else 110)

@@ -2,13 +2,24 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pytest
+from conftest import answer
+
+import sqlllm
+from sqlllm.cli import main
+from sqlllm.models import registry
 
 ROOT = Path(__file__).parent.parent
+TOPICS = ("account", "billing", "bug", "delivery", "feature request", "praise")
 
 
 def run(*command: str, **environ: str) -> str:
@@ -43,10 +54,41 @@ def test_rag(tmp_path: Path) -> None:
     assert re.search(r"\. \((hub|lamps)\.md#\d\)$|sqlllm pull smollm2", out.strip())
 
 
-def test_the_readmes_python_runs_as_printed() -> None:
+def test_polars_pipeline() -> None:
+    out = run("examples/polars_pipeline.py")
+    assert "Enum(categories=['account', 'billing', 'bug'" in out
+    asked = [line for line in out.splitlines() if line.startswith(("classify", "embed"))]
+    assert asked[:2] == [
+        "classify: 206 rows, 186 distinct, 186 sent",
+        "classify: 206 rows, 186 distinct, 0 sent",
+    ]
+    assert "dusk lamp flickers" in out
+
+
+def test_sqlalchemy_engine() -> None:
+    pytest.importorskip("duckdb_engine", reason="duckdb-engine is not installed")
+    out = run("examples/sqlalchemy_engine.py").splitlines()
+    assert out[-1] == "153 rows, 138 distinct, 138 sent"
+    assert {line.partition(":")[0] for line in out[:-1]} == set(TOPICS)
+
+
+def test_ibis_expressions() -> None:
+    pytest.importorskip("ibis", reason="Ibis is not installed")
+    out = run("examples/ibis_expressions.py")
+    assert all(topic in out for topic in TOPICS)
+    assert "dusk lamp flickers" in out
+
+
+def test_the_readmes_python_runs_as_printed(tmp_path: Path) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert "minilm" in run("-c", code)
+    sql, polars, *others = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert "minilm" in run("-c", sql)
+    pytest.importorskip("duckdb_engine", reason="duckdb-engine is not installed")
+    pytest.importorskip("ibis", reason="Ibis is not installed")
+    ours = "\n".join(text for text in others if "sqlalchemy" in text or "ibis" in text)
+    ours = ours.replace("my.duckdb", str(tmp_path / "my.duckdb"))
+    assert run("-c", ours).split() == ["billing", "billing"]
+    assert "Array(Float32, shape=(384,))" in run("-c", polars)
 
 
 @pytest.mark.parametrize(
@@ -70,3 +112,115 @@ def test_a_wrong_query_is_one_message_and_exit_1() -> None:
     )
     assert done.returncode == 1
     assert done.stderr == "sqlllm: there is no function ai.embd\nHint: did you mean `embed`?\n"
+
+
+JOBS = ROOT / "examples" / "jobs"
+HERE, COMMAND = "/srv/jobs", "/srv/venv/bin/sqlllm "
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> sqlllm.FakeModel:
+    """The nightly job in a folder of its own, on a model that answers at once."""
+    for path in (*JOBS.iterdir(), ROOT / "examples" / "tickets.csv"):
+        shutil.copy(path, tmp_path)
+    fake = sqlllm.FakeModel(answer)
+    monkeypatch.setitem(registry.BUILTIN, "minilm", fake)  # type: ignore[arg-type]
+    monkeypatch.chdir(tmp_path)
+    return fake
+
+
+def counted() -> tuple[Any, ...]:
+    with duckdb.connect("tickets.duckdb") as con:
+        query = "SELECT (SELECT count(*) FROM topics), (SELECT count(*) FROM moods)"
+        return con.execute(query).fetchall()[0]
+
+
+def test_the_nightly_job(job: sqlllm.FakeModel) -> None:
+    first = ["run", "tickets.toml", "--set", "until=2026-10-01"]
+    assert main(first) == 0
+    assert counted() == (82, 80)
+    asked = len(job.inputs)
+    assert main(["run", "tickets.toml"]) == 0
+    assert counted() == (212, 206)
+    assert asked < len(job.inputs) == 2 * 186  # two questions about each distinct text
+    assert main(["run", "tickets.toml"]) == 0
+    assert len(job.inputs) == 2 * 186
+    with duckdb.connect() as con:
+        con.execute("CREATE TABLE t AS FROM 'tickets.csv'")
+        con.execute("UPDATE t SET body = 'I am angry now' WHERE id = 1")
+        con.execute("COPY t TO 'tickets.csv' (HEADER)")
+    assert main(["run", "tickets.toml"]) == 0
+    assert job.inputs[2 * 186 :] == ["I am angry now"]  # the mood alone: topics are for new rows
+    with duckdb.connect("tickets.duckdb") as con:
+        assert con.execute("SELECT mood FROM moods WHERE id = 1").fetchall() == [("angry",)]
+
+
+def airflow_command() -> str:
+    """What the DAG runs, with stand-ins for the two classes of Airflow that it uses."""
+    found: list[dict[str, Any]] = []
+
+    class DAG:
+        def __init__(self, name: str, **options: Any) -> None: ...
+
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *error: object) -> None: ...
+
+    names = ["airflow", "airflow.sdk", "airflow.providers", "airflow.providers.standard"]
+    names += [f"{names[-1]}.operators", f"{names[-1]}.operators.bash"]
+    modules = {name: types.ModuleType(name) for name in names}
+    modules["airflow.sdk"].DAG = DAG  # type: ignore[attr-defined]
+    modules[names[-1]].BashOperator = lambda **given: found.append(given)  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, module in modules.items():
+            patch.setitem(sys.modules, name, module)
+        source = (JOBS / "tickets_dag.py").read_text(encoding="utf-8")
+        exec(compile(source, "tickets_dag.py", "exec"), {})
+    (operator,) = found
+    assert (operator["cwd"], operator["skip_on_exit_code"]) == (HERE, [3, 4])
+    return str(operator["bash_command"])
+
+
+def cron_command() -> str:
+    line = (JOBS / "crontab").read_text().splitlines()[-1]
+    fields = line.split(maxsplit=5)
+    assert all(re.fullmatch(r"[\d*/,-]+", field) for field in fields[:5])
+    assert fields[5].startswith(f"cd {HERE} && ")
+    assert "%" not in fields[5].replace("\\%", "")  # cron would end the line there
+    return fields[5].replace("\\%", "%").partition(" && ")[2].partition(" >>")[0]
+
+
+def systemd_command() -> str:
+    text = (JOBS / "sqlllm-tickets.service").read_text()
+    assert f"WorkingDirectory={HERE}\n" in text
+    return re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)[0]
+
+
+@pytest.mark.parametrize("found", [airflow_command, cron_command, systemd_command])
+def test_what_the_schedulers_start(job: sqlllm.FakeModel, found: Any) -> None:
+    command = found().replace("{{ ds }}", "2026-10-01").replace("$(date +%F)", "2026-10-01")
+    assert command.startswith(COMMAND)
+    assert main(shlex.split(command)[1:]) == 0
+    assert counted() == ((212, 206) if found is systemd_command else (82, 80))
+
+
+def test_the_dag_in_airflow() -> None:
+    models = pytest.importorskip("airflow.models", reason="Airflow is not installed")
+    bag = models.DagBag(str(JOBS / "tickets_dag.py"), include_examples=False)
+    assert not bag.import_errors
+    assert "tickets" in bag.dags
+
+
+def test_the_units_of_systemd(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not installed")
+    units = []
+    for path in JOBS.glob("sqlllm-*"):
+        text = path.read_text().replace(HERE, str(tmp_path)).replace(COMMAND, "/bin/true ")
+        units.append(tmp_path / path.name)
+        units[-1].write_text(text)
+    done = subprocess.run(
+        [analyze, "verify", *map(str, units)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -33,7 +33,7 @@ def exact(text: str) -> Any:
 
 def answers(folder: Path, forms: list[str], most: int = MOST) -> tuple[dict[int, str], list[str]]:
     """The answers by the number of the form, and why others have none."""
-    with sqlllm.connect(models={"tiny": f"hf:{folder}"}, model="tiny", cache_bytes=0) as db:
+    with sqlllm.connect(models={"tiny": f"hf:{folder}"}, model="tiny", cache="off") as db:
         db.execute("CREATE TABLE forms (i INTEGER, form VARCHAR)")
         db.executemany("INSERT INTO forms VALUES ($1, $2)", list(enumerate(forms)))
         rows = db.execute(

@@ -103,7 +103,7 @@ def test_connections_of_a_process_share_answers(fake: sqlllm.FakeModel) -> None:
         with sqlllm.connect(models={"fake": fake}, model="fake") as db:
             assert db.execute("SELECT ai.complete('a')").fetchall() == [("A",)]
     assert fake.inputs == ["a"]
-    with sqlllm.connect(models={"fake": fake}, model="fake", cache_bytes=0) as db:
+    with sqlllm.connect(models={"fake": fake}, model="fake", cache="off") as db:
         db.execute("SELECT ai.complete('a')").fetchall()
     assert fake.inputs == ["a", "a"]
 

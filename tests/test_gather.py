@@ -15,7 +15,7 @@ MANY = "SELECT i AS id, 'text ' || (i % 6000) AS x FROM range(20000) r(i)"
 @pytest.fixture
 def many() -> Iterator[tuple[sqlllm.Connection, sqlllm.FakeModel]]:
     fake = sqlllm.FakeModel(lambda task, text: True if task.yes_no else text.upper())
-    with sqlllm.connect(models={"fake": fake}, model="fake", cache_bytes=0) as db:
+    with sqlllm.connect(models={"fake": fake}, model="fake", cache="off") as db:
         db.execute(f"CREATE TABLE many AS {MANY}")
         yield db, fake
 

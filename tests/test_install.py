@@ -77,4 +77,6 @@ def test_a_model_has_the_name_that_each_installation_gave_it() -> None:
     for name in ("one", "two"):
         with sqlllm.connect(models={name: "minilm:"}) as db:
             db.execute(f"SELECT ai.embed('x', model := '{name}')").fetchall()
-            assert db.execute("SELECT model FROM ai.usage").fetchall() == [(name,)]
+            assert db.execute("SELECT model FROM ai.usage WHERE this_session").fetchall() == [
+                (name,)
+            ]

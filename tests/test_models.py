@@ -4,6 +4,7 @@ import csv
 import random
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from tiny import collect, reference
 
 import sqlllm
-from sqlllm.engine.prompt import answers, choice_prompt, completion_prompt, encode
+from sqlllm.engine.prompt import answers, encode, prompt_of
 from sqlllm.models import registry
 from sqlllm.models.causal import CausalModel
 from sqlllm.models.pull import smollm2_folder
@@ -142,8 +143,6 @@ def test_smollm2_answers() -> None:
 
 
 def test_smollm2_equals_transformers_token_for_token() -> None:
-    import torch
-
     try:
         folder = smollm2_folder()
     except sqlllm.ModelMissing as error:
@@ -151,11 +150,21 @@ def test_smollm2_equals_transformers_token_for_token() -> None:
     with (ROOT / "examples" / "tickets.csv").open(encoding="utf-8") as file:
         texts = [row["body"][:300] for row in csv.DictReader(file) if row["body"]][:6]
     model, plain = CausalModel(folder, dtype="float32"), reference(folder)
-    write = sqlllm.Task("complete", system="Answer in one sentence.", max_tokens=16)
-    choose = sqlllm.Task("choose", labels=tuple(TOPICS))
+    for text_first, some in ((False, texts), (True, texts[:2])):
+        with closing(model.blocks(some)) as sizes:
+            next(sizes)  # with the text first, the second question finds the texts read
+            _check_smollm2(model, plain, some, text_first=text_first)
+
+
+def _check_smollm2(model: CausalModel, plain: Any, texts: list[str], *, text_first: bool) -> None:
+    import torch
+
+    write = sqlllm.Task(
+        "complete", system="Answer in one sentence.", max_tokens=16, text_first=text_first
+    )
+    choose = sqlllm.Task("choose", labels=tuple(TOPICS), text_first=text_first)
     written, chosen = collect(model.complete(write, texts)), collect(model.choose(choose, texts))
-    prompt = completion_prompt(model._tokenizer, write.system)
-    question = choice_prompt(model._tokenizer, choose)
+    prompt, question = (prompt_of(model._tokenizer, task) for task in (write, choose))
     labels = [encode(model._tokenizer, answer) for answer in answers(choose)]
 
     def scores(text: str) -> Any:
@@ -191,7 +200,7 @@ def test_concurrent_first_calls_load_once(monkeypatch: pytest.MonkeyPatch) -> No
 
         return sqlllm.FakeModel, make
 
-    monkeypatch.setitem(registry.SCHEMES, "slow", slow)
+    monkeypatch.setattr(registry, "_model_class", slow)
     threads = [threading.Thread(target=registry.load, args=("slow:x",)) for _ in range(4)]
     for thread in threads:
         thread.start()

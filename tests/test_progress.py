@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from sqlllm.runtime.progress import Logged
+import sqlllm
+from sqlllm.runtime.progress import Logged, Work
 
 CODE = """
 import time, sqlllm
@@ -41,7 +42,24 @@ def test_lines_in_the_log(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Logged, "EVERY", 0.0)
-    with caplog.at_level(logging.INFO, "sqlllm.progress"), Logged().bar("embed · x", 4) as advance:
-        advance(3)
-        advance(1)
-    assert caplog.messages == ["embed · x: 3 of 4 inputs", "embed · x: 4 of 4 inputs"]
+    work = Work("embed · x", rows=6, distinct=5, cached=1)
+    with caplog.at_level(logging.INFO, "sqlllm.progress"), Logged().bar(work) as show:
+        show()
+        work.sent = 3
+        show()
+        work.sent, work.tokens, work.seconds = 4, 80, 2.0
+        show()
+    assert caplog.messages == [
+        "embed · x: 1 of 5 inputs, 1 of them cached",
+        "embed · x: 4 of 5 inputs, 1 of them cached",
+        "embed · x: 5 of 5 inputs, 1 of them cached, 40 tokens/s",
+    ]
+
+
+def test_a_function_is_told() -> None:
+    told: list[Work] = []
+    fake = sqlllm.FakeModel(lambda task, text: text, batch_size=4)
+    with sqlllm.connect(models={"fake": fake}, model="fake", progress=told.append) as db:
+        db.execute("SELECT count(ai.complete('t' || i % 8)) FROM range(10) t(i)").fetchall()
+    assert [(work.sent, work.tokens) for work in told] == [(0, 0), (4, 8), (8, 16)]
+    assert {(work.name, work.rows, work.distinct) for work in told} == {("complete · fake", 10, 8)}

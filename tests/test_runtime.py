@@ -1,36 +1,36 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 import sqlllm
-from sqlllm.runtime.cache import MemoryCache
+from sqlllm.runtime.cache import BlockCache
 from sqlllm.runtime.flight import Flights, Ticket
+from sqlllm.runtime.keys import Lane
 from sqlllm.runtime.runtime import Caller, Runtime
 
 
-class LateCache(MemoryCache):
-    """Answers the first look-up as if another thread's answer had not landed yet."""
+def test_an_answer_that_lands_after_the_look_up_is_not_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The third look-up is answered as if another thread's answer had not landed yet."""
+    lookups, find = [], BlockCache.find
 
-    def __init__(self) -> None:
-        super().__init__(1 << 20)
-        self.lookups = 0
+    def late(cache: BlockCache, lane: Lane, keys: Any) -> Any:
+        lookups.append(lane)
+        return pa.nulls(len(keys), pa.binary()) if len(lookups) == 3 else find(cache, lane, keys)
 
-    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
-        self.lookups += 1
-        return [None] * len(keys) if self.lookups == 3 else super().get_many(keys)
-
-
-def test_an_answer_that_lands_after_the_look_up_is_not_asked_for_again() -> None:
+    monkeypatch.setattr(BlockCache, "find", late)
     fake = sqlllm.FakeModel(lambda task, text: text.upper())
-    settings = sqlllm.Settings(models={"fake": fake}, model="fake", progress=False)
-    runtime = Runtime(settings, cache=LateCache())
+    runtime = Runtime(sqlllm.Settings(models={"fake": fake}, model="fake", progress=False))
     for _ in range(2):  # look-ups 1 and 2, then 3 and 4
         answers = runtime.run(sqlllm.Task("complete"), pa.array(["a", None]), Caller("complete"))
         assert answers.to_pylist() == ["A", None]
     assert fake.inputs == ["a"]
+    assert len(lookups) == 4
 
 
 def test_what_an_interrupted_thread_wanted_is_not_computed_by_the_next() -> None:
@@ -42,7 +42,7 @@ def test_what_an_interrupted_thread_wanted_is_not_computed_by_the_next() -> None
     def compute(waiting: list[Ticket]) -> None:
         computed.extend(ticket.text for ticket in waiting)
         for ticket in waiting:
-            ticket.answer, ticket.done = b"", True
+            ticket.land(pa.array([b""]), 0)
 
     hold, started = threading.Event(), threading.Event()
 

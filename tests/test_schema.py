@@ -313,9 +313,10 @@ def test_the_schema_stands_in_the_system_message(
     model: CausalModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    module = "sqlllm.models.causal.completion_prompt"
+    module = "sqlllm.engine.prompt.completion_prompt"
     monkeypatch.setattr(
-        module, lambda t, system: (seen.append(system), completion_prompt(t, system))[1]
+        module,
+        lambda t, system, **more: (seen.append(system), completion_prompt(t, system, **more))[1],
     )
     form = read_form({"a": "DATE"})
     for system in ("", "Be brief."):

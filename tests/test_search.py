@@ -241,7 +241,7 @@ def test_the_query_is_embedded_once(places: Any, compass: sqlllm.FakeModel) -> N
     compass.inputs.clear()
     assert len(places.execute("FROM ai.search('many', 'up', embedding := 'v')").fetchall()) == 10
     assert compass.inputs == ["up"]
-    usage = "SELECT rows FROM ai.usage ORDER BY query_id DESC LIMIT 1"
+    usage = "SELECT rows FROM ai.usage WHERE this_session ORDER BY query_id DESC LIMIT 1"
     assert places.execute(usage).fetchone() == (1,)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -116,19 +117,21 @@ def test_a_model_that_cannot_fit_says_how_much_it_needs(
         collect(model.complete(sqlllm.Task("complete", max_tokens=400), ["a"]))
 
 
-def test_ten_thousand_answers_are_valid(folder: Path) -> None:
-    with sqlllm.connect(models={"tiny": f"hf:{folder}"}, model="tiny", cache_bytes=0) as db:
+def test_all_answers_are_valid(folder: Path) -> None:
+    """`SQLLLM_ANSWERS=10000 pytest` asks for as many as issue 4 does; here fewer, to be quick."""
+    count = int(os.environ.get("SQLLLM_ANSWERS", "2000"))
+    with sqlllm.connect(models={"tiny": f"hf:{folder}"}, model="tiny", cache="off") as db:
         rows = db.execute(
             "SELECT ai.extract('text ' || i, $1, max_tokens := 120, temperature := 3) "
-            "FROM range(10000) t(i)",
-            [json.dumps(SCHEMA)],
+            "FROM range($2) t(i)",
+            [json.dumps(SCHEMA), count],
         ).fetchall()
     validator = jsonschema.Draft202012Validator(SCHEMA)
     answers = [json.loads(row[0]) for row in rows]
     for answer in answers:
         validator.validate(answer)
-    assert len(answers) == 10_000
-    assert len({json.dumps(answer) for answer in answers}) > 1000  # it did talk nonsense
+    assert len(answers) == count
+    assert len({json.dumps(answer) for answer in answers}) > count / 10  # it did talk nonsense
 
 
 def test_patterns_and_answers_that_are_cut(model: CausalModel) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlllm.call import Origin
 from sqlllm.function import set_function
+from sqlllm.together import together
 
 
 @set_function("BIGINT", "BIGINT", returns="BOOLEAN")
@@ -14,10 +15,12 @@ def answer(origin: Origin, number: int, inputs: int) -> bool:
     that may be fetched in part only.
     """
     statement = origin.statement
-    for (function, options), collected in statement.take(abs(number)).items():
-        if number < 0:
-            statement.look_ahead((function, options), collected)
-        else:
-            texts = collected.distinct().slice(0, statement.limit)
-            function.answer(origin, options, texts, rows=collected.rows)
+    collected, text_first = statement.take(abs(number)), origin.runtime.settings.text_first
+    if number < 0:
+        statement.look_ahead(collected, together=text_first)
+        return True
+    if text_first:
+        together(origin, {call: each.distinct() for call, each in collected.items()})
+    for (function, options), each in collected.items():
+        function.answer(origin, options, each.distinct(), rows=each.rows)
     return True

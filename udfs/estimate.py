@@ -16,6 +16,6 @@ def estimate(origin: Origin, number: int, inputs: int) -> str:
     for (function, options), collected in statement.take(number).items():
         estimator = Estimator(origin.runtime)
         counting = Origin(estimator, origin.query_id, origin.connection_id)
-        function.answer(counting, options, collected.distinct().slice(0, statement.limit))
+        function.answer(counting, options, collected.distinct())
         costs += [{"rows": collected.rows, **row} for row in estimator.rows()]
     return json.dumps(costs)

@@ -24,7 +24,7 @@ class Sql:
             models=models,
             model="bench",
             embed_model="embedder",
-            cache_bytes=0,
+            cache="off",
             progress=False,
             on_error="fail",
         )
@@ -52,7 +52,9 @@ class Sql:
         return seconds, answers, read - before[0], written - before[1]
 
     def _tokens(self) -> tuple[int, int]:
-        rows = self.db.execute("SELECT prompt_tokens, completion_tokens FROM ai.usage").fetchall()
+        rows = self.db.execute(
+            "SELECT prompt_tokens, completion_tokens FROM ai.usage WHERE this_session"
+        ).fetchall()
         return sum(read for read, _ in rows), sum(written for _, written in rows)
 
 

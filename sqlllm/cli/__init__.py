@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
+from sqlllm.cli import bench, cache, doctor, output, run, shell, sql, usage
 from sqlllm.errors import SqlllmError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status is 0, or 1 after an error, or 2 for a wrong call."""
+    """Run the command; the exit status is 0, 1 after an error, 2 for a wrong call, 130 for Ctrl-C.
+
+    `sqlllm run --help` lists those of jobs, `sqlllm doctor --help` those of checks.
+    """
     parser = argparse.ArgumentParser(prog="sqlllm", description="LLM functions inside DuckDB SQL")
     commands = parser.add_subparsers(dest="command", required=True)
     pull = commands.add_parser("pull", help="fetch a model into the cache folder")
@@ -18,44 +26,77 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands.add_parser("models", help="list the models that SQL can name")
     functions = commands.add_parser("functions", help="list the functions")
     functions.add_argument("--markdown", action="store_true", help="the whole reference")
-    sql = commands.add_parser("sql", help="run statements and print the last result")
-    sql.add_argument("query", help="SQL, or - to read it from standard input")
-    sql.add_argument("-d", "--database", default=":memory:", help="a DuckDB file")
     explain = commands.add_parser("explain", help="show what a query becomes and would cost")
-    explain.add_argument("query", help="SQL, or - to read it from standard input")
+    explain.add_argument("query", nargs="?", default="-", help=sql.QUERY)
     explain.add_argument("-d", "--database", default=":memory:", help="a DuckDB file")
     explain.add_argument("--analyze", action="store_true", help="run it, and show what was asked")
-    from sqlllm.cli.bench import add_parser, bench
-
-    add_parser(commands)
+    for command in (bench, cache, doctor, run, shell, sql, usage):
+        command.add_parser(commands)
     given = parser.parse_args(argv)
     try:
-        if given.command == "pull":
-            from sqlllm.models.pull import pull as fetch
-
-            fetch(given.model, lambda line: print(line, file=sys.stderr))
-        elif given.command == "models":
-            _print(
-                ":memory:",
-                "SELECT name, uri, array_to_string(can, ', ') AS can, about FROM ai.models",
-            )
-        elif given.command == "functions":
-            _functions(markdown=given.markdown)
-        elif given.command == "explain":
-            from sqlllm.connection import connect
-
-            with connect(given.database) as db:
-                print(db.explain(_query(given.query), analyze=given.analyze))
-        elif given.command == "bench":
-            return bench(given)
-        else:
-            _print(given.database, _query(given.query), usage=True)
+        with _plain_warnings():
+            code = _run(given)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as `head`, has all that it wants
+        output.closed()
+        return 0
+    except KeyboardInterrupt:
+        print("sqlllm: interrupted", file=sys.stderr)
+        return 130
     except Exception as error:
         if not isinstance(error, SqlllmError) and not type(error).__module__.startswith("_duckdb"):
             raise
         print(f"sqlllm: {error}", file=sys.stderr)
         return 1
+    return code
+
+
+def _run(given: argparse.Namespace) -> int:
+    if given.command == "pull":
+        from sqlllm.models.pull import pull as fetch
+
+        fetch(given.model, lambda line: print(line, file=sys.stderr))
+    elif given.command == "models":
+        _models()
+    elif given.command == "functions":
+        _functions(markdown=given.markdown)
+    elif given.command == "explain":
+        from sqlllm.connection import connect
+
+        with connect(given.database) as db:
+            found = db.explain(output.query(given.query), analyze=given.analyze)
+            print(found.text(output.width()))
+    elif given.command == "bench":
+        return bench.bench(given)
+    elif given.command == "cache":
+        return cache.cache(given)
+    elif given.command == "run":
+        return run.run(given)
+    elif given.command == "doctor":
+        return doctor.doctor(given)
+    elif given.command == "shell":
+        return shell.shell(given)
+    elif given.command == "usage":
+        rows = usage.summary(given)
+        if given.json:
+            print(json.dumps(rows))
+        else:
+            table((given.by, *usage.HEADER), [usage.shown(row) for row in rows])
+    else:
+        sql.sql(given)
     return 0
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Warnings as one line for people, without the place in the code."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"sqlllm: warning: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def _functions(*, markdown: bool) -> None:
@@ -67,31 +108,20 @@ def _functions(*, markdown: bool) -> None:
         with connect() as db:
             print(reference(lambda query: db.execute(query).fetchall()), end="")
         return
-    _table(["function", "returns"], [(short(each), each.returns) for each in listed()])
+    table(["function", "returns"], [(short(each), each.returns) for each in listed()])
     print(f"… is {', '.join(COMMON)}, by name. Each has a twin ai.try_<name> that tells errors.")
 
 
-def _query(given: str) -> str:
-    return sys.stdin.read() if given == "-" else given
-
-
-def _print(database: str, query: str, *, usage: bool = False) -> None:
+def _models() -> None:
     from sqlllm.connection import connect
 
-    with connect(database) as db:
-        db.execute(query)
-        names = [column[0] for column in db.description or []]
-        rows = db.fetchall()
-        _table(names, rows)
-        if usage:
-            for line in db.execute(
-                "SELECT format('{} · {}: {} rows, {} distinct, {} cached, {} sent, {:.1f} s', "
-                '"function", model, "rows", distinct_inputs, cached, sent, seconds) FROM ai.usage'
-            ).fetchall():
-                print(line[0], file=sys.stderr)
+    with connect() as db, output.on_stdout() as spare:
+        query = "SELECT name, uri, array_to_string(can, ', ') AS can, about FROM ai.models"
+        sql.run(db, query, "table", spare=spare)
 
 
-def _table(names: list[str], rows: list[tuple[object, ...]]) -> None:
+def table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows under their names."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -36,14 +36,19 @@ class Slots:
 
     def write(self, layer: int, rows: Any, places: Any, keys: Any, values: Any) -> None:
         """Keep keys and values, each (tokens, heads, size), at `places` of `rows`."""
-        if layer not in self._layers:
-            # Zeros: what is masked out must be finite. Untouched pages take no memory.
-            self._layers[layer] = tuple(
-                new.new_zeros(self.rows, self.capacity, *new.shape[1:]) for new in (keys, values)
-            )
-        kept_keys, kept_values = self._layers[layer]
+        kept_keys, kept_values = self._made(layer, keys, values)
         kept_keys[rows, places] = keys
         kept_values[rows, places] = values
+
+    def _made(self, layer: int, keys: Any, values: Any) -> tuple[Any, Any]:
+        """A layer's tensors, for keys and values of the shape (..., heads, size)."""
+        if layer not in self._layers:
+            # Zeros: what is masked out must be finite. Untouched pages take no memory.
+            self._layers[layer] = (
+                keys.new_zeros(self.rows, self.capacity, *keys.shape[-2:]),
+                values.new_zeros(self.rows, self.capacity, *values.shape[-2:]),
+            )
+        return self._layers[layer]
 
     def read(self, layer: int, first: int, rows: int, length: int) -> tuple[Any, Any]:
         """Of rows from `first` on, the first `length`: each (rows, heads, length, size)."""
@@ -59,6 +64,15 @@ class Slots:
             for tensors in self._layers.values():
                 for tensor in tensors:
                     tensor[targets] = tensor[sources]
+
+    def copy(self, others: Slots, sources: list[int], targets: list[int], length: int) -> None:
+        """Copy the first `length` tokens of rows of others over rows of these."""
+        import torch
+
+        with torch.inference_mode():
+            for layer, theirs in others._layers.items():
+                for tensor, other in zip(self._made(layer, *theirs), theirs, strict=True):
+                    tensor[targets, :length] = other[sources, :length]
 
     def bytes_per_token(self) -> int:
         """Of one token of one row, all layers."""

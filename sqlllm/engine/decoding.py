@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlllm.engine.attention import Slots
+from sqlllm.engine.kept import lay
 from sqlllm.engine.lookup import Lookup
 from sqlllm.engine.memory import is_out_of_memory, no_room
 
 if TYPE_CHECKING:
     from sqlllm.engine.engine import Engine
+    from sqlllm.engine.kept import Begun
     from sqlllm.engine.picking import Picker
 
 
@@ -30,6 +32,7 @@ class Row:
         kept: How many have their keys in the slot.
         done: Whether nothing more is to be written.
         lookup: Guesses what comes next.
+        begun: Where the keys of its first tokens are to be had, or None.
     """
 
     at: int
@@ -41,6 +44,12 @@ class Row:
     kept: int = 0
     done: bool = False
     lookup: Lookup | None = None
+    begun: Begun | None = None
+
+    @property
+    def unread(self) -> int:
+        """How many tokens must be read before more can be written."""
+        return len(self.tokens) - (self.begun.length if self.begun else 0)
 
     @property
     def written(self) -> list[int]:
@@ -116,7 +125,7 @@ class _Writer:
         fresh: list[Row] = []
         tokens = 0
         while self.waiting and len(fresh) < free:
-            tokens += len(self.waiting[0].tokens)
+            tokens += self.waiting[0].unread
             if fresh and tokens > self.engine.budget.tokens:
                 break
             fresh.append(self.waiting.popleft())
@@ -125,6 +134,10 @@ class _Writer:
     def _advance(self, rows: list[Row], first: int, *, draft: bool) -> None:
         """One forward pass: read what is not yet read, and write what follows."""
         drafts = self._drafts(rows) if draft else [[] for _ in rows]
+        if not draft:
+            there = lay(self.slots, [row.begun for row in rows], first)
+            for row, kept in zip(rows, there, strict=True):
+                row.kept = kept
         new = [row.tokens[row.kept :] + guess for row, guess in zip(rows, drafts, strict=True)]
         hidden = self.engine.read(self.slots, first, new, [row.kept for row in rows], self.head)
         wanted: list[int] = []
@@ -163,7 +176,9 @@ class _Writer:
     def _shrink(self, fresh: list[Row], error: Exception) -> None:
         """After memory ran out: read everything again, in fewer slots."""
         rows = [*self.active, *fresh]
-        if self.slots.rows == 1:
+        for row in (*rows, *self.waiting):
+            row.begun = None
+        if not self.engine.texts.clear() and self.slots.rows == 1:
             raise no_room(len(rows[0].tokens), error) from error
         read = sum(len(row.tokens) - row.kept for row in fresh)
         self.engine.budget.halve(tokens=read if len(fresh) > 1 else None, rows=self.slots.rows)

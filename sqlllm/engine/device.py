@@ -47,11 +47,21 @@ def _seconds(dtype: Any) -> float:
     return min(taken)
 
 
-def weights_digest(folder: Path) -> str:
-    """A hash of the safetensors files, for cache keys."""
+def model_digest(folder: Path) -> str:
+    """A hash of weights, configuration and tokenizer: what decides answers, for cache keys."""
     digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted(folder.rglob("*")):
+        if path.suffix not in READ or path.name == MANIFEST or not path.is_file():
+            continue
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
         with path.open("rb") as file:
             while chunk := file.read(1 << 24):
                 digest.update(chunk)
     return digest.hexdigest()
+
+
+READ = (".safetensors", ".json", ".jinja", ".txt", ".model")
+"""How the files end that transformers and sentence-transformers read."""
+
+MANIFEST = "sqlllm.json"
+"""Of what a folder was made; in it."""

@@ -10,6 +10,7 @@ from typing import Any
 from sqlllm.engine import attention, steps
 from sqlllm.engine.attention import Slots, Step
 from sqlllm.engine.fuse import fuse, undo
+from sqlllm.engine.kept import KeptTexts
 from sqlllm.engine.memory import Budget, rows_that_fit
 
 TOKENS = {"cpu": 2048, "mps": 8192, "cuda": 32768}
@@ -41,6 +42,8 @@ class Engine:
     Attributes:
         budget: How much goes into one forward pass.
         ridge: New tokens up to which a pass costs little more than one.
+        token_bytes: Of the keys and values of one token.
+        texts: What is kept of texts between questions.
     """
 
     def __init__(self, model: Any) -> None:
@@ -55,7 +58,8 @@ class Engine:
         self._scale: float = getattr(config, "logit_scale", None) or 1.0  # Cohere
         self._scale /= getattr(config, "logits_scaling", None) or 1.0  # Granite
         self._prefixes: OrderedDict[tuple[int, ...], Slots] = OrderedDict()
-        self._token_bytes = self._tried()
+        self.token_bytes = self._tried()
+        self.texts = KeptTexts(self)
 
     def prefix(self, tokens: tuple[int, ...]) -> Slots | None:
         """Keys and values of what all rows of a task begin with; the latest few are kept."""
@@ -148,7 +152,7 @@ class Engine:
 
     def rows_for(self, capacity: int) -> int:
         """How many rows of `capacity` tokens of their own to hold at once."""
-        return rows_that_fit(capacity * self._token_bytes, self.device, self.budget.rows)
+        return rows_that_fit(capacity * self.token_bytes, self.device, self.budget.rows)
 
     def _forward(self, ids: Any, step: Step) -> Any:
         with inference():

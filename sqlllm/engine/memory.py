@@ -122,6 +122,7 @@ def halving(
     lengths: Mapping[int, int],
     budget: Budget,
     run: Callable[[list[int]], Result],
+    spare: Callable[[], Mapping[int, int] | None] = lambda: None,
 ) -> Iterator[tuple[list[int], Result]]:
     """Run batches within the budget; one that doesn't fit in memory is run in parts.
 
@@ -129,6 +130,8 @@ def halving(
         lengths: Row -> tokens.
         budget: Halved when memory runs out.
         run: What to do with the rows of a batch.
+        spare: Frees what can be made again, before batches are halved: the lengths that the rows
+            have then, or None where there is nothing.
 
     Raises:
         ModelError: A single row doesn't fit.
@@ -141,6 +144,9 @@ def halving(
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
+                if (longer := spare()) is not None:
+                    left = {row: longer[row] for row in left}
+                    break
                 if len(rows) == 1:
                     raise no_room(left[rows[0]], error) from error
                 budget.halve(tokens=len(rows) * left[rows[0]])

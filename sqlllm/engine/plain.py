@@ -24,6 +24,8 @@ class Plain:
         model: A causal language model on its device, in evaluation mode.
     """
 
+    texts: None = None  # none are kept
+
     def __init__(self, model: Any) -> None:
         self.model = model
         self.budget = Budget(TOKENS.get(model.device.type, 4096), 64)

@@ -77,12 +77,26 @@ def shared(
     return (*head, *first[:same]), {row: body[same:] for row, body in bodies.items()}
 
 
-def completion_prompt(tokenizer: Any, system: str) -> Prompt:
+def prompt_of(tokenizer: Any, task: Task) -> Prompt:
+    """What stands around each row's text when a task is asked."""
+    if task.kind == "choose":
+        return choice_prompt(tokenizer, task)
+    if task.kind == "extract":
+        return extraction_prompt(tokenizer, task)
+    parts = [*([task.system] if task.system else []), *([form_of(task)] if task.schema else [])]
+    return completion_prompt(tokenizer, "\n\n".join(parts), text_first=task.text_first)
+
+
+def completion_prompt(tokenizer: Any, system: str, *, text_first: bool = False) -> Prompt:
     """A conversation of one turn: the row is the user's message.
 
-    Where a chat template knows no system message (Gemma), it begins the user's.
+    Where a chat template knows no system message (Gemma), it begins the user's. With the text
+    first, it ends it: the text then stands where it stands in all prompts that begin with it.
     """
     from jinja2 import TemplateError
+
+    if system and text_first:
+        return _prompt(tokenizer, system, "", text_first=True)
 
     turn = {"role": "user", "content": TEXT}
     turns = [{"role": "system", "content": SYSTEM}, turn] if system else [turn]
@@ -105,22 +119,31 @@ def choice_prompt(tokenizer: Any, task: Task) -> Prompt:
     message: with SmolLM2's default one, P(yes) for "Is the review positive?" separates reviews
     with an AUC of 0.57, without it 0.77.
     """
-    before, _, after = _turn(tokenizer).partition(TEXT)
-    head = encode(tokenizer, before, special=True) + encode(tokenizer, question(task))
-    tail = encode(tokenizer, after, special=True) + encode(tokenizer, "Answer:")
-    return Prompt(tuple(head), tuple(tail))
+    return _prompt(tokenizer, question(task), "Answer:", text_first=task.text_first)
 
 
 def extraction_prompt(tokenizer: Any, task: Task) -> Prompt:
     """Schema, then the row, then `JSON:`."""
-    before, _, after = _turn(tokenizer).partition(TEXT)
     wanted = task.instruction or "What does the text say?"
     if not task.instruction and not task.shown:
         wanted += " Write null for what it doesn't say."
-    asked = f"{wanted}\n{form_of(task)}\n\nText: "
-    head = encode(tokenizer, before, special=True) + encode(tokenizer, asked)
-    tail = encode(tokenizer, after, special=True) + encode(tokenizer, "JSON:\n")
-    return Prompt(tuple(head), tuple(tail))
+    asked = f"{wanted}\n{form_of(task)}"
+    return _prompt(tokenizer, asked, "JSON:\n", text_first=task.text_first)
+
+
+def _prompt(tokenizer: Any, asked: str, begun: str, *, text_first: bool) -> Prompt:
+    """A user's turn of question and text, and how the answer to it begins.
+
+    With the text first, the head is the same for all questions.
+    """
+    before, _, after = _turn(tokenizer).partition(TEXT)
+    head, tail = encode(tokenizer, before, special=True), encode(tokenizer, after, special=True)
+    if text_first:
+        head += encode(tokenizer, "Text: ")
+        tail = encode(tokenizer, f"\n\n{asked}") + tail
+    else:
+        head += encode(tokenizer, f"{asked}\n\nText: ")
+    return Prompt(tuple(head), (*tail, *encode(tokenizer, begun)))
 
 
 def form_of(task: Task) -> str:
@@ -137,16 +160,17 @@ def answers(task: Task) -> list[str]:
 
 
 def question(task: Task) -> str:
-    """What stands before the row's text."""
+    """What is asked about the row's text."""
     if task.yes_no:
-        return f"Question: {task.instruction}\n\nText: "
+        return f"Question: {task.instruction}"
     lines = [f"Question: {task.instruction or 'Which label fits the text best?'}", "Labels:"]
     for i, label in enumerate(task.labels):
         about = task.descriptions[i] if task.descriptions else ""
         about = about or ("none of the others" if label == task.none_of_these else "")
         lines.append(f"- {label}: {about}" if about else f"- {label}")
-    lines += [f"\nText: {text}\nAnswer: {label}" for text, label in task.examples]
-    return "\n".join([*lines, "", "Text: "])
+    other = "\nAnother text" if task.text_first else "\nText"
+    lines += [f"{other}: {text}\nAnswer: {label}" for text, label in task.examples]
+    return "\n".join(lines)
 
 
 def _turn(tokenizer: Any) -> str:

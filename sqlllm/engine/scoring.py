@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sqlllm.engine.attention import Slots
+from sqlllm.engine.kept import lay
 
 if TYPE_CHECKING:
     from sqlllm.engine.engine import Engine
+    from sqlllm.engine.kept import Begun
 
 ROOT = -1  # the last token of the prompt, which predicts the first token of every label
 
@@ -83,7 +85,11 @@ class LabelTrie:
 
 
 def score(
-    engine: Engine, head: tuple[int, ...], bodies: Sequence[Sequence[int]], trie: LabelTrie
+    engine: Engine,
+    head: tuple[int, ...],
+    bodies: Sequence[Sequence[int]],
+    trie: LabelTrie,
+    begun: Sequence[Begun | None] = (),
 ) -> Any:
     """Mean log-probability of each label's tokens, shape (rows, labels), float32.
 
@@ -95,14 +101,17 @@ def score(
         head: Tokens that all rows begin with.
         bodies: The rest of each row.
         trie: The labels.
+        begun: For each row, what of it has been read; none: nothing.
     """
     import torch
 
     parts = trie.parts(max(engine.budget.tokens // len(bodies), 1))
     lengths = [len(body) for body in bodies]
     slots = Slots(len(bodies), max(lengths) + max(map(len, parts), default=0))
-    hidden = engine.read(slots, 0, bodies, [0] * len(bodies), head)
-    root = hidden[torch.tensor(lengths).cumsum(0) - 1]
+    kept = lay(slots, begun or [None] * len(bodies))
+    new = [body[size:] for body, size in zip(bodies, kept, strict=True)]
+    hidden = engine.read(slots, 0, new, kept, head)
+    root = hidden[torch.tensor([len(tokens) for tokens in new]).cumsum(0) - 1]
     if not parts:
         return engine.label_logits(root, [path[0][1] for path in trie.paths])
     totals = torch.zeros(len(bodies), len(trie.paths), device=root.device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -45,17 +45,29 @@ class Model:
     Attributes:
         name: The name SQL knows it by; set by the registry.
         fingerprint: Changes whenever the same question may get another answer (weights,
-            precision, revision). It is part of every cache key.
+            precision, revision, the wording of prompts). It is part of every cache key. Empty: the
+            model is told apart from all others while the process lives.
+        durable: Whether a model of that fingerprint in another process is the same model, so that
+            its answers are kept in the cache file.
         about: One line for `FROM ai.models`.
         note: What `explain` says of how it runs, or empty.
         window: Most tokens of prompt and answer together; None where there is no limit known.
+        remote: Whether texts leave this machine. Such a model answers only where the settings say
+            `allow_remote`.
+        reads_prompts: Whether what it reads has a question beside the text, so that `text_first`
+            changes its answers.
+        width: Numbers in a vector of `embed`; None where that isn't known before it runs.
     """
 
     name: str = ""
     fingerprint: str = ""
+    durable: bool = True
     note: str = ""
     window: int | None = None
+    width: int | None = None
+    reads_prompts: bool = True
     about: ClassVar[str] = ""
+    remote: ClassVar[bool] = False
 
     def complete(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
         """Text that continues each prompt."""
@@ -81,6 +93,20 @@ class Model:
         """Most tokens of a text that `embed` reads, special ones aside; None: no limit known."""
         return None
 
+    def behind(self, task: Task) -> list[int]:
+        """Of each question of a task, the tokens that stand behind the text if that comes first.
+
+        None at all where the model keeps nothing of a text between questions.
+        """
+        return []
+
+    def blocks(self, inputs: Sequence[str]) -> Generator[int, None, None]:
+        """How many of the inputs to ask all questions about before the next ones.
+
+        What the model reads of texts that come first is kept until the iterator is closed.
+        """
+        yield len(inputs)
+
     def answer(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
         """Dispatch on `task.kind`."""
         method: Any = getattr(self, task.kind)
@@ -100,5 +126,9 @@ class Model:
             hint=hint or "name another with `model := '...'`; `FROM ai.models` lists them",
         )
 
+
+ANSWERS = 1
+"""Part of the fingerprint of the models here. Raised whenever a change of this package (prompts,
+scoring, a constant) changes what the same weights answer: what a cache holds is then asked anew."""
 
 KINDS: tuple[Kind, ...] = ("complete", "choose", "extract", "embed")

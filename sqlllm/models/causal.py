@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sqlllm.engine.batching import ahead, windows
-from sqlllm.engine.device import device, precision, weights_digest
+from sqlllm.engine.batching import windows
+from sqlllm.engine.device import device, model_digest, precision
 from sqlllm.engine.memory import check_weights, halving
-from sqlllm.engine.prompt import (
-    Prompt,
-    answers,
-    choice_prompt,
-    completion_prompt,
-    encode,
-    encode_all,
-    extraction_prompt,
-    form_of,
-    shared,
-)
+from sqlllm.engine.prompt import Prompt, answers, encode, encode_all, prompt_of
 from sqlllm.engine.worker import on_model_thread, stepped
-from sqlllm.errors import InputTooLong, ModelMissing, SqlllmError, excerpt
+from sqlllm.errors import ModelMissing, SqlllmError
 from sqlllm.models.answers import complaint, longest, room, up_to_stop
-from sqlllm.models.base import Batch, Model
+from sqlllm.models.base import ANSWERS, Batch, Model
+from sqlllm.models.labels import each_label, questions_of
+from sqlllm.models.reading import Part, Room, read
 
 if TYPE_CHECKING:
     from sqlllm.engine.decoding import Row
     from sqlllm.engine.grammar import Grammar
+    from sqlllm.engine.kept import Begun
     from sqlllm.engine.picking import Picker
     from sqlllm.engine.scoring import LabelTrie
     from sqlllm.task import Task
 
-CONTENT_FREE = "N/A"  # the text whose answer shows which labels the model prefers anyway
+COUNTED = 1024  # texts whose tokens are counted at once
 
-Read = tuple[tuple[int, ...], dict[int, list[int]], dict[int, SqlllmError]]
-"""What all rows begin with, each row's own tokens, and the rows that are too long."""
+CONTENT_FREE = "N/A"  # the text whose answer shows which labels the model prefers anyway
 
 
 class CausalModel(Model):
@@ -78,7 +71,7 @@ class CausalModel(Model):
             dtype=getattr(torch, dtype),
         )
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-        self._set(model.to(where), tokenizer, f"causal:{weights_digest(path)}:{dtype}")
+        self._set(model.to(where), tokenizer, f"causal:{model_digest(path)}:{dtype}:{ANSWERS}")
 
     @classmethod
     def of(cls, model: Any, tokenizer: Any, fingerprint: str) -> CausalModel:
@@ -113,57 +106,98 @@ class CausalModel(Model):
 
     def complete(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
         """Greedy text, or sampled with a seed per row when `task.temperature` is above 0."""
-        form = [form_of(task)] if task.schema else []
-        system = "\n\n".join([*([task.system] if task.system else []), *form])
-        prompt = completion_prompt(self._tokenizer, system)
         grammar = None
         if task.schema or task.pattern:
             grammars = self._grammar()
-            grammar = grammars.json(task.schema) if form else grammars.regex(task.pattern)
-        return self._written(task, inputs, prompt, grammar)
+            grammar = grammars.json(task.schema) if task.schema else grammars.regex(task.pattern)
+        return self._written(task, inputs, grammar)
 
     def extract(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
         """JSON that is valid against the schema; an answer that is cut off is an error."""
-        prompt = extraction_prompt(self._tokenizer, task)
-        return self._written(task, inputs, prompt, self._grammar().json(task.schema))
+        return self._written(task, inputs, self._grammar().json(task.schema))
 
     def choose(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
         """Softmax over the labels' calibrated scores."""
         import numpy as np
 
         from sqlllm.engine.scoring import LabelTrie
-        from sqlllm.models.labels import each_label
 
         if task.multi:
-            yield from each_label(self.choose, task, inputs)
+            parts = self._blocks(inputs) if task.text_first else windows(inputs)
+            yield from each_label(self.choose, task, inputs, parts)
             return
         labels = [encode(self._tokenizer, answer) for answer in answers(task)]
         trie, most = LabelTrie.build(labels), max(map(len, labels))
-        prompt = choice_prompt(self._tokenizer, task)
-        budget = self._engine.budget
-        neutral = [*encode(self._tokenizer, CONTENT_FREE), *prompt.tail]
+        prompt = prompt_of(self._tokenizer, task)
         bias = None
-        for head, bodies, errors in self._read(task, inputs, prompt, lambda space: space - most):
-            if errors:
-                yield Batch([], np.zeros((0, len(labels)), np.float32), errors)
-            if bodies and bias is None:
-                one = {0: len(neutral)}
-                _, bias = next(
-                    halving(one, budget, lambda _: self._scored(prompt.head, [neutral], trie))
-                )
-            lengths = {row: len(body) for row, body in bodies.items()}
-
-            score = partial(self._scored_rows, head, bodies, trie)
-            for rows, scores in halving(lengths, budget, score):
+        for part in self._read(task, inputs, prompt, lambda space: space - most):
+            if part.errors or not part.bodies:
+                yield Batch([], np.zeros((0, len(labels)), np.float32), part.errors)
+            if part.bodies and bias is None:
+                bias = self._bias(part, prompt, trie)
+            score, spare = partial(self._scored_rows, part, trie), partial(self._spare, part)
+            for rows, scores in halving(part.lengths(), self._engine.budget, score, spare):
                 yield Batch(
                     rows,
                     (scores - bias).softmax(-1).cpu().numpy(),
-                    prompt_tokens=sum(len(head) + lengths[row] for row in rows),
+                    prompt_tokens=sum(len(part.head) + len(part.bodies[row]) for row in rows),
                 )
+
+    def _bias(self, part: Part, prompt: Prompt, trie: LabelTrie) -> Any:
+        """The scores for a text that says nothing."""
+        neutral = [*encode(self._tokenizer, CONTENT_FREE), *prompt.tail]
+        one = {0: len(neutral)}
+
+        def score(_: list[int]) -> Any:
+            return self._scored(prompt.head, [neutral], trie)
+
+        def spare() -> dict[int, int] | None:
+            return one if self._spare(part) else None
+
+        _, found = next(halving(one, self._engine.budget, score, spare))
+        return found
 
     def count_tokens(self, inputs: Sequence[str]) -> list[int]:
         """Tokens of each text."""
         return [len(tokens) for tokens in encode_all(self._tokenizer, inputs)]
+
+    def behind(self, task: Task) -> list[int]:
+        """One question, or one per label of a `multi` task."""
+        if self._engine.texts is None or not task.asks:
+            return []
+        questions = questions_of(task) if task.multi else [task]
+        found = []
+        for each in questions:
+            places = [
+                prompt_of(self._tokenizer, replace(each, text_first=on)) for on in (True, False)
+            ]
+            found.append(len(places[0].tail) - len(places[1].tail))
+        return found
+
+    def blocks(self, inputs: Sequence[str]) -> Generator[int, None, None]:
+        """As many as there is memory for; their keys and values are kept meanwhile."""
+        texts = self._engine.texts
+        if texts is None:
+            yield len(inputs)
+            return
+        with texts.held():
+            room, size, tokens = texts.room(), 0, 0
+            for at in range(0, len(inputs), COUNTED):
+                for count in self.count_tokens(inputs[at : at + COUNTED]):
+                    if size and tokens + count > room:
+                        yield size
+                        room, size, tokens = texts.room(), 0, 0
+                    size, tokens = size + 1, tokens + count
+            if size:
+                yield size
+
+    def _blocks(self, inputs: Sequence[str]) -> Iterator[list[int]]:
+        """Positions of inputs of similar length, in blocks."""
+        order = [row for part in windows(inputs) for row in part]
+        at = 0
+        for size in self.blocks([inputs[row] for row in order]):
+            yield order[at : at + size]
+            at += size
 
     def _grammar(self) -> Any:
         from sqlllm.engine.grammar import Grammars
@@ -174,12 +208,14 @@ class CausalModel(Model):
         return self._grammars
 
     def _written(
-        self, task: Task, inputs: Sequence[str], prompt: Prompt, grammar: Grammar | None
+        self, task: Task, inputs: Sequence[str], grammar: Grammar | None
     ) -> Iterator[Batch]:
         """Rows as they finish; an empty batch after every pass, so that a query can be ended."""
         from sqlllm.engine.decoding import Row
         from sqlllm.engine.picking import Picker, generator
 
+        prompt = prompt_of(self._tokenizer, task)
+        question = len(prompt.tail) if task.text_first else 0
         picker = Picker(
             self._ends,
             stopped=(lambda tokens: self._stopped(task, tokens)) if task.stop else None,
@@ -187,10 +223,10 @@ class CausalModel(Model):
             top_p=task.top_p,
             grammar=grammar,
         )
-        for head, bodies, errors in self._read(task, inputs, prompt, partial(longest, task)):
-            before = len(head) - len(prompt.head)
-            if errors:
-                yield Batch([], [], errors)
+        for part in self._read(task, inputs, prompt, partial(longest, task)):
+            before = len(part.head) - len(prompt.head) - question
+            if part.errors or not part.bodies:
+                yield Batch([], [], part.errors)
             rows = (
                 Row(
                     at,
@@ -199,11 +235,12 @@ class CausalModel(Model):
                     len(body) + room(task, before + len(body)),
                     rule=grammar.rule() if grammar else None,
                     draws=generator(task.seed, inputs[at]) if task.temperature else None,
+                    begun=part.begun.get(at),
                 )
-                for at, body in bodies.items()
+                for at, body in part.bodies.items()
             )
-            for done in stepped(self._write(head, rows, picker)):
-                yield self._answers(task, len(head), done)
+            for done in stepped(self._write(part.head, rows, picker)):
+                yield self._answers(task, len(part.head), done)
 
     def _write(
         self, head: tuple[int, ...], rows: Iterable[Row], picker: Picker
@@ -241,43 +278,37 @@ class CausalModel(Model):
 
     def _read(
         self, task: Task, inputs: Sequence[str], prompt: Prompt, most: Callable[[int], int]
-    ) -> Iterator[Read]:
-        """The rows' tokens, part by part, the next part's read by another thread.
-
-        `most` gives the longest text in a space of so many tokens.
-        """
+    ) -> Iterator[Part]:
+        """The rows as tokens; `most` gives the longest text in a space of so many."""
         free = max(most(self.window - len(prompt.head) - len(prompt.tail)), 0)
+        texts = self._engine.texts if task.text_first else None
+        held = texts if texts is not None and texts.wanted else None
+        return read(self._tokenizer, inputs, prompt, Room(free, self.name, task.truncate), held)
 
-        def read(rows: list[int]) -> Read:
-            bodies: dict[int, list[int]] = {}
-            errors: dict[int, SqlllmError] = {}
-            found = encode_all(self._tokenizer, [inputs[row] for row in rows])
-            for row, tokens in zip(rows, found, strict=True):
-                if len(tokens) <= free or task.truncate:
-                    bodies[row] = [*tokens[:free], *prompt.tail]
-                else:
-                    errors[row] = InputTooLong(
-                        f"the text {excerpt(inputs[row])} has {len(tokens)} tokens; "
-                        f"model {self.name!r} has room for {free} here",
-                        hint="add `truncate := true` to read only its beginning",
-                    )
-            return (*shared(prompt.head, bodies), errors)
+    def _spare(self, part: Part) -> dict[int, int] | None:
+        """Let go of the texts, as memory has run out; the lengths of rows that are read whole."""
+        if self._engine.texts is None or not part.begun:
+            return None
+        part.begun.clear()
+        self._engine.texts.clear()
+        return part.lengths()
 
-        return ahead(read, windows(inputs))
-
-    def _scored_rows(
-        self, head: tuple[int, ...], bodies: dict[int, list[int]], trie: LabelTrie, rows: list[int]
-    ) -> Any:
-        return self._scored(head, [bodies[row] for row in rows], trie)
+    def _scored_rows(self, part: Part, trie: LabelTrie, rows: list[int]) -> Any:
+        begun = [part.begun.get(row) for row in rows]
+        return self._scored(part.head, [part.bodies[row] for row in rows], trie, begun)
 
     def _scored(
-        self, head: tuple[int, ...], bodies: Sequence[Sequence[int]], trie: LabelTrie
+        self,
+        head: tuple[int, ...],
+        bodies: Sequence[Sequence[int]],
+        trie: LabelTrie,
+        begun: Sequence[Begun | None] = (),
     ) -> Any:
         from sqlllm.engine.engine import Engine
         from sqlllm.engine.scoring import score
 
         if isinstance(self._engine, Engine):
-            return on_model_thread(score, self._engine, head, bodies, trie)
+            return on_model_thread(score, self._engine, head, bodies, trie, begun)
         whole = [[*head, *body] for body in bodies]
         return on_model_thread(self._engine.score, whole, trie)
 

@@ -34,6 +34,8 @@ class FakeModel(Model):
         batch_size: Inputs per batch; None takes all at once.
         window: Most words of a system message, an input and `max_tokens` together: what is longer
             fails, unless the call says `truncate`. None: no limit.
+        fingerprint: Given, its answers are kept in the cache file, for every model of that
+            fingerprint in any process. None: they are kept in memory, for this one.
 
     Attributes:
         inputs: Every input sent, in order.
@@ -59,6 +61,7 @@ class FakeModel(Model):
         *,
         batch_size: int | None = None,
         window: int | None = None,
+        fingerprint: str | None = None,
     ) -> None:
         self.fn = fn
         self.batch_size = batch_size
@@ -66,7 +69,8 @@ class FakeModel(Model):
         self.inputs: list[str] = []
         self.batches: list[int] = []
         self.tasks: list[Task] = []
-        self.fingerprint = f"fake:{uuid.uuid4().hex}"
+        self.fingerprint = f"fake:{fingerprint or uuid.uuid4().hex}"
+        self.durable = fingerprint is not None
 
     def complete(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
         """Text, as `fn` returns it."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from sqlllm.engine.batching import windows
 from sqlllm.errors import SqlllmError
 from sqlllm.models.base import Batch
 from sqlllm.task import YES_NO, Task
@@ -15,13 +14,21 @@ from sqlllm.task import YES_NO, Task
 Choose = Callable[[Task, Sequence[str]], Iterator[Batch]]
 
 
-def each_label(choose: Choose, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
+def each_label(
+    choose: Choose, task: Task, inputs: Sequence[str], parts: Iterable[Sequence[int]]
+) -> Iterator[Batch]:
     """P(yes) of every label of a `multi` task: one question per label, asked of all texts.
 
     Batches without rows come in between, so that a query can be ended.
+
+    Args:
+        choose: Answers a question.
+        task: The task.
+        inputs: The texts.
+        parts: Their positions, in parts of which every question is asked before the next part.
     """
     questions = list(questions_of(task))
-    for part in windows(inputs):
+    for part in parts:
         texts = [inputs[row] for row in part]
         table = np.zeros((len(part), len(questions)), np.float32)
         errors: dict[int, SqlllmError] = {}

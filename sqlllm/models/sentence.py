@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlllm.engine.batching import ahead, windows
-from sqlllm.engine.device import device, precision, weights_digest
+from sqlllm.engine.device import device, model_digest, precision
 from sqlllm.engine.memory import Budget, halving
 from sqlllm.engine.worker import on_model_thread
 from sqlllm.errors import InputTooLong, ModelMissing, SqlllmError, excerpt
-from sqlllm.models.base import Batch, Model
+from sqlllm.models.base import ANSWERS, Batch, Model
 from sqlllm.task import Task
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class SentenceModel(Model):
         dtype: `float32` or `bfloat16`; None: bfloat16 where the hardware multiplies it natively.
     """
 
+    reads_prompts = False
     about: ClassVar[str] = "sentence-transformers: vectors; labels by similarity"
 
     def __init__(self, folder: Path, *, dtype: str | None = None) -> None:
@@ -74,7 +75,7 @@ class SentenceModel(Model):
         self._model[0].to(getattr(torch, dtype))  # pooling and what follows stay in float32
         self._reading = threading.Lock()  # truncation is the tokenizer's state
         self._encoder: Encoder | None = None
-        self.fingerprint = f"sentence:{weights_digest(folder)}:{dtype}"
+        self.fingerprint = f"sentence:{model_digest(folder)}:{dtype}:{ANSWERS}"
         self.window: int = self._model.max_seq_length or 512
         self._budget = Budget(TOKENS.get(where, 4096), 1)
         self._encoder = self._packed(0.99999 if dtype == "float32" else 0.999)

@@ -71,6 +71,9 @@ def rules(wanted: bool | Collection[str]) -> frozenset[str]:
     """
     if isinstance(wanted, bool):
         return frozenset(RULES) if wanted else frozenset()
+    if isinstance(wanted, str):
+        msg = f"rewrite must be true, false or a list of rules, not {wanted!r}"
+        raise ConfigError(msg)
     for name in wanted:
         if name not in RULES:
             msg = f"unknown rule {name!r}"

@@ -44,11 +44,13 @@ class Estimate:
         sql: A query of one row and one column, `ai._estimate(...)`; None where its texts depend
             on answers.
         note: What the numbers leave out.
+        step: The same for calls that are asked together.
     """
 
     call: str
     sql: str | None
     note: str = ""
+    step: str = ""
 
     @property
     def in_chunks(self) -> bool:
@@ -111,7 +113,8 @@ def _of_block(written: exp.Select, columns: Columns) -> Iterator[Estimate]:
         unanswered = [c for c in (*calls(query), *group_calls(query)) if not is_staged(c)]
         ctes = visible_ctes(written, asking=False)
         sql = None if unanswered else ctes + query.sql("duckdb")
-        yield Estimate(text, sql, "; ".join(notes))
+        step = f"{id(written)} {when.name} {part in ('where', 'joins')}"
+        yield Estimate(text, sql, "; ".join(notes), step)
 
 
 def _of_searches(block: exp.Select) -> Iterator[Estimate]:

@@ -81,7 +81,9 @@ def cheap_first(select: exp.Select) -> exp.Select:
 
 def guard_junctions(node: exp.Expr) -> None:
     """The same of AND and OR within an expression, in place."""
-    block = node if isinstance(node, exp.Select) else node.find_ancestor(exp.Query)
+    block: exp.Expr | None = node
+    if not isinstance(node, exp.Select):
+        block = node.find_ancestor(exp.Query)
     for junction in list(node.find_all(exp.And, exp.Or)):
         nested = type(junction.parent) is type(junction)
         if not nested and junction.find_ancestor(exp.Query) is block:

@@ -27,6 +27,22 @@ def split(sql: str) -> list[str]:
     return pieces if empty else [*pieces, sql[start:]]  # what is left may be a comment
 
 
+def bare(statement: str) -> str:
+    """A statement without the comments and semicolons before and after it.
+
+    Example:
+        >>> bare("-- all\\nSELECT 1; -- done")
+        'SELECT 1'
+    """
+    try:
+        tokens = sqlglot.tokenize(statement, dialect="duckdb")
+    except SqlglotError:
+        return statement
+    while tokens and tokens[-1].token_type.name == "SEMICOLON":
+        tokens.pop()
+    return statement[tokens[0].start : tokens[-1].end + 1] if tokens else ""
+
+
 def numbered(statement: str) -> str:
     """`?` as $1, $2 and so on, which may be repeated and moved.
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from sqlllm.errors import SqlllmError
-from sqlllm.runtime.runtime import Caller, Runtime, keys_of, lane_of, nobody
+from sqlllm.runtime.caches import cache_for
+from sqlllm.runtime.keys import keys_of
+from sqlllm.runtime.runtime import Caller, Runtime, nobody
 from sqlllm.task import Task
 
 SAMPLE = 1000  # texts whose tokens are counted; the rest is taken to be like them
@@ -29,6 +32,9 @@ class Cost:
             count or is not on this machine.
         seconds: For the others, at the speed so far of this function on this model in this
             process; None before the first.
+        texts: Tells other inputs apart, as hexadecimal digits.
+        behind: For each question that can be read behind texts which others read, its tokens.
+        text_first: Whether it is read so.
         note: What there is to know about how the model runs, or empty.
     """
 
@@ -38,6 +44,9 @@ class Cost:
     cached: int
     tokens: int | None
     seconds: float | None
+    texts: str = ""
+    behind: tuple[int, ...] = ()
+    text_first: bool = False
     note: str = ""
 
 
@@ -50,27 +59,37 @@ class Estimator(Runtime):
 
     def run(self, task: Task, inputs: pa.Array, caller: Caller) -> pa.DictionaryArray:
         """Note the cost of asking about inputs."""
-        model = self.model_for(task, caller.model)
-        lane, texts = lane_of(model, task), inputs.drop_null().unique().to_pylist()
-        found = self._cache.get_many(keys_of(lane, texts))
-        missing = [text for text, answer in zip(texts, found, strict=True) if answer is None]
+        model, task = self.asked(task, caller.model)
+        lane, texts = self.lane(model, task), inputs.drop_null().unique()
+        found = cache_for(model, self.settings).find(lane, keys_of(texts))
+        missing = texts.filter(found.is_null()).to_pylist()
         rate = self.ledger.seconds_per_input(caller.function, model.name)
+        behind = tuple(model.behind(task)) if missing and not caller.part else ()
         self.costs.append(
             Cost(
-                lane.hexdigest(),
+                lane.digest.hex(),
                 model.name,
                 len(texts),
                 len(texts) - len(missing),
                 _tokens(model, missing),
                 rate * len(missing) if rate is not None else None,
+                _digest(texts) if behind else "",
+                behind,
+                task.text_first,
                 "; ".join(note for note in (PARTS if caller.part else "", model.note) if note),
             )
         )
-        return nobody(task, len(texts))
+        return nobody(lane.form, len(texts))
 
     def rows(self) -> list[dict[str, Any]]:
         """The costs as plain values."""
         return [asdict(cost) for cost in self.costs]
+
+
+def _digest(texts: pa.Array) -> str:
+    """Whatever their order is."""
+    each = (hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts.to_pylist())
+    return f"{sum(int.from_bytes(digest) for digest in each):x}"
 
 
 def _tokens(model: Any, texts: list[str]) -> int | None:

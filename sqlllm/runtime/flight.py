@@ -3,22 +3,46 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+
 from sqlllm.errors import SqlllmError
+from sqlllm.runtime.answers import joined
 
 
 @dataclass(slots=True)
 class Ticket:
-    """One input on its way: an answer, or an error, once `done`."""
+    """One input on its way: once `done`, a row of a column of answers, or an error."""
 
     key: bytes
     text: str
-    answer: bytes | None = None
+    answers: pa.Array | None = None
+    row: int = 0
     error: SqlllmError | None = None
     done: bool = False
     wanted_by: int = 0
+
+    def land(self, answers: pa.Array, row: int) -> None:
+        """Here is its answer."""
+        self.answers, self.row, self.done = answers, row, True
+
+
+def landed(tickets: Sequence[Ticket]) -> pa.Array:
+    """The answers of tickets that are done, as one binary column; NULL where there is an error."""
+    columns: dict[int, tuple[int, pa.Array]] = {}
+    places: list[int | None] = []
+    start = 0
+    for ticket in tickets:
+        if ticket.answers is None:
+            places.append(None)
+            continue
+        if id(ticket.answers) not in columns:
+            columns[id(ticket.answers)] = (start, ticket.answers)
+            start += len(ticket.answers)
+        places.append(columns[id(ticket.answers)][0] + ticket.row)
+    return joined([column for _, column in columns.values()]).take(pa.array(places, pa.int64()))
 
 
 @dataclass(slots=True)
@@ -36,9 +60,13 @@ class Flights:
     Whoever finds the model free takes all that wait for the same task, its own inputs and those
     of other threads, and computes them as one batch; the others find theirs done when it is
     their turn.
+
+    Args:
+        together: Whether inputs of other threads are taken along.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, together: bool = True) -> None:
+        self._together = together
         self._lanes: dict[bytes, _Lane] = {}
         self._lock = threading.Lock()
 
@@ -53,8 +81,9 @@ class Flights:
         Args:
             lane_key: Calls with the same key may be computed together.
             wanted: Key and text of each input.
-            compute: Answers a list of tickets. If it raises, the error goes to this caller
-                alone; what other threads still want waits for them.
+            compute: Answers a list of tickets, the caller's first. If it raises, the error goes to
+                this caller alone, and only if it has tickets that are not done; what other threads
+                still want waits for them.
         """
         with self._lock:
             lane = self._lanes.setdefault(lane_key, _Lane())
@@ -66,8 +95,13 @@ class Flights:
             with lane.lock:
                 if not all(ticket.done for ticket in tickets):
                     with self._lock:
-                        waiting = [t for t in lane.waiting.values() if not t.done]
-                    compute(waiting)
+                        others = lane.waiting.values() if self._together else ()
+                        both = {id(t): t for t in (*tickets, *others) if not t.done}
+                    try:
+                        compute(list(both.values()))
+                    except SqlllmError:
+                        if not all(ticket.done for ticket in tickets):
+                            raise
         finally:
             with self._lock:
                 for ticket in tickets:

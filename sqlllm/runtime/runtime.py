@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from sqlllm.errors import ModelError, SqlllmError, excerpt, first_line
 from sqlllm.models.base import Batch, Model
-from sqlllm.models.registry import Registry, default_model
-from sqlllm.runtime.answers import BLOCK, Answer, Answers, Array
-from sqlllm.runtime.cache import Cache, shared_cache
-from sqlllm.runtime.flight import Flights, Ticket
+from sqlllm.models.registry import BUILTIN_EMBEDDING, Registry, default_model
+from sqlllm.runtime.answers import BLOCK, Answers, Array, to_numpy
+from sqlllm.runtime.caches import cache_for, memo
+from sqlllm.runtime.encoding import Form, column_of, encode
+from sqlllm.runtime.flight import Flights, Ticket, landed
+from sqlllm.runtime.keys import KEY, Lane
 from sqlllm.runtime.memory import give_back
-from sqlllm.runtime.progress import Deferred, Progress, progress_for
-from sqlllm.runtime.statement import Statement, Statements
+from sqlllm.runtime.progress import Deferred, Progress, Work, progress_for
+from sqlllm.runtime.sending import Sender, check_listed, check_place
+from sqlllm.runtime.state import state
+from sqlllm.runtime.statement import Statement
+from sqlllm.runtime.statements import Statements
+from sqlllm.runtime.texts import Texts
+from sqlllm.runtime.trace import report
 from sqlllm.runtime.usage import Failure, Ledger, Usage
-from sqlllm.settings import Settings
+from sqlllm.settings import Settings, state_path
 
 if TYPE_CHECKING:
     from sqlllm.task import Task
+
+
+FOUND = 1 << 16
+"""Inputs that are looked up in the cache at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +69,12 @@ class _Asking:
 
     model: Model
     task: Task
-    lane: hashlib.blake2b
+    lane: Lane
     caller: Caller
     usage: Usage
     statement: Statement
+    total: int  # distinct inputs
+    began: float
 
 
 class Runtime:
@@ -70,24 +82,41 @@ class Runtime:
 
     Args:
         settings: Models, defaults and sizes.
-        cache: Where answers are kept; None: in memory, shared by the process,
-            `settings.cache_bytes` large.
     """
 
-    def __init__(self, settings: Settings, *, cache: Cache | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.registry = Registry(settings.models)
-        self.ledger = Ledger()
+        self.registry = Registry(settings.models, memo(settings))
+        self.ledger = Ledger(state(settings))
+        self.sender = Sender(settings, self.ledger)
         self.statements = Statements()
-        self._cache: Cache = cache or shared_cache(settings.cache_bytes)
-        self._flights = Flights()
+        self._flights = Flights(together=not self.sender.budget.alone)
         self._progress: Progress = progress_for(settings.progress)
 
     def model_for(self, task: Task, name: str | None) -> Model:
         """The model that answers a task: named by the call, by the settings, or the built-in."""
         settings = self.settings
         configured = settings.embed_model if task.kind == "embed" else settings.model
-        return self.registry.get(name or configured or default_model(task))
+        name = name or configured or default_model(task)
+        check_listed(settings, name)
+        model = self.registry.get(name)
+        check_place(settings, model)
+        return model
+
+    def asked(self, task: Task, name: str | None) -> tuple[Model, Task]:
+        """The model that answers, and what it is asked: the text first, if the settings say so."""
+        model = self.model_for(task, name)
+        if self.settings.text_first and model.reads_prompts and task.asks:
+            task = replace(task, text_first=True)
+        return model, task
+
+    def width(self, name: str | None) -> int | None:
+        """Numbers in a vector of the model that embeds, if that is known before it is loaded."""
+        return self.registry.width(name or self.settings.embed_model or BUILTIN_EMBEDDING)
+
+    def lane(self, model: Model, task: Task) -> Lane:
+        """What the answers to a task of a model are kept under."""
+        return Lane(model, task, half=self.settings.vectors == "float16")
 
     def run(self, task: Task, inputs: pa.Array, caller: Caller) -> pa.DictionaryArray:
         """The answer to `task` for each input.
@@ -105,81 +134,103 @@ class Runtime:
 
         Raises:
             ModelError: An input has no answer and `on_error` is `fail`.
+            BudgetExceeded: A budget is used up, whatever `on_error` is.
         """
         started = time.perf_counter()
-        model = self.model_for(task, caller.model)
-        lane = lane_of(model, task)
-        texts, rows = _distinct(inputs)
+        model, task = self.asked(task, caller.model)
+        lane = self.lane(model, task)
         statement = self.statements.of(caller.connection_id, caller.query_id)
         usage = Usage(caller.query_id, caller.function, model.name)
+        usage.cost = self.sender.budget.cost(model.name, 0, 0)
         if not caller.part:
-            usage.rows = statement.rows(lane.digest(), len(inputs), caller.rows)
-        asking = _Asking(model, task, lane, caller, usage, statement)
+            usage.rows = statement.rows(lane.digest, len(inputs), caller.rows)
+        texts, answers, numbers = statement.place(lane.digest, inputs)
+        wanted, rows = _each_once(numbers)
+        asking = _Asking(model, task, lane, caller, usage, statement, len(wanted), started)
+        failed: BaseException | None = None
         try:
-            answers, places = statement.answers(lane.digest(), texts, width_of(task))
-            label = f"{caller.function} · {model.name}"
-            turn = statement.turn(lane.digest()) if caller.rows else nullcontext()
-            with turn, Deferred(self._progress, label, len(texts)) as bar:
-                for at in range(0, len(texts), BLOCK):
-                    block = slice(at, at + BLOCK)
-                    self._block(asking, texts[block], answers, places[block], bar)
-                    if usage.sent and len(texts) > BLOCK:
-                        give_back()
+            work = Work(f"{caller.function} · {model.name}", usage.rows, len(wanted))
+            turn = statement.turn(lane.digest) if caller.rows else nullcontext()
+            with turn, Deferred(self._progress, work) as bar:
+                new = wanted[~answers.filled(wanted)]
+                bar.skip(len(wanted) - len(new))
+                if len(new):
+                    self._fill(asking, texts, answers, new, bar)
+            self._tell(caller, texts, answers, wanted)
+        except BaseException as error:
+            failed = error
+            raise
         finally:
             usage.seconds = time.perf_counter() - started
             self.ledger.add(usage)
-            statement.count(lane.digest(), usage)
+            report(asking, self.ledger.run, self.statements, failed)
+            failed = None  # its traceback holds this frame, and all that is in it
+            statement.count(lane.digest, usage)
         if caller.rows is not None:
-            return nobody(task, len(inputs))
-        return pa.DictionaryArray.from_arrays(rows, column_of(task, answers.take(places)))
+            return nobody(lane.form, len(inputs))
+        return pa.DictionaryArray.from_arrays(rows, column_of(lane.form, answers.take(wanted)))
 
-    def _block(
-        self, asking: _Asking, texts: pa.Array, answers: Answers, places: Array, bar: Deferred
+    def _fill(
+        self, asking: _Asking, texts: Texts, answers: Answers, new: Array, bar: Deferred
     ) -> None:
-        """Fill the places of these texts: from the cache, or asked now."""
-        new = ~answers.filled(places)
-        fresh = texts.filter(pa.array(new)).to_pylist() if new.any() else []
-        asking.usage.distinct_inputs += len(fresh)
-        bar.skip(len(texts) - len(fresh))
-        if fresh:
-            answers.fill(places[new], self._answers(asking, fresh, bar))
-        for at, error in answers.errors(places):
-            if self._strict(asking.caller):
+        """Answer the texts of these numbers: from the cache, or asked now.
+
+        What is asked ahead of its rows ends where a statement may hold no more.
+        """
+        usage, cache = asking.usage, cache_for(asking.model, self.settings)
+        missing = []
+        for at in range(0, len(new), FOUND):
+            part = new[at : at + FOUND]
+            if at and asking.caller.rows is not None and asking.statement.full:
+                break
+            usage.distinct_inputs += len(part)
+            found = cache.find(asking.lane, texts.keys(part))
+            there = to_numpy(found.is_valid())
+            if there.any():
+                answers.fill(part[there], found.drop_null())
+            usage.cached += int(there.sum())
+            bar.skip(int(there.sum()))
+            missing.append(part[~there])
+        asked = np.concatenate(missing)
+        for at in range(0, len(asked), BLOCK):
+            block = asked[at : at + BLOCK]
+            given = texts.column(block).to_pylist()
+            answers.fill(block, *self._ask(asking, texts.keys(block), given, bar))
+            if len(asked) > BLOCK:
+                give_back()
+
+    def _tell(self, caller: Caller, texts: Texts, answers: Answers, wanted: Array) -> None:
+        """Raise why a text has no answer, or note it for the caller."""
+        for number, error in answers.errors(wanted):
+            if self._strict(caller):
                 raise error
-            if asking.caller.failures is not None:
-                asking.caller.failures[texts[at].as_py()] = first_line(error)
+            if caller.failures is not None:
+                (text,) = texts.column(np.array([number])).to_pylist()
+                caller.failures[text] = first_line(error)
 
     def _strict(self, caller: Caller) -> bool:
         return (caller.on_error or self.settings.on_error) == "fail"
 
-    def _answers(self, asking: _Asking, texts: list[str], bar: Deferred) -> list[Answer]:
-        """From the cache, and for the rest from the model, with what other threads wait for."""
+    def _ask(
+        self, asking: _Asking, keys: Array, texts: list[str], bar: Deferred
+    ) -> tuple[pa.Array, dict[int, SqlllmError]]:
+        """From the model, with what other threads wait for: the answers, and why one is NULL."""
         model, caller, usage = asking.model, asking.caller, asking.usage
-        keys = keys_of(asking.lane, texts)
-        answers: list[Any] = self._cache.get_many(keys)
-        missing = [i for i, answer in enumerate(answers) if answer is None]
-        usage.cached += len(texts) - len(missing)
-        bar.skip(len(texts) - len(missing))
-        if not missing:
-            return answers
         if caller.connection_id in self.statements.explained:
             msg = "explain asks no model"
             raise ModelError(msg)
         tickets = self._flights.fly(
-            asking.lane.digest(),
-            ((keys[i], texts[i]) for i in missing),
+            asking.lane.digest,
+            ((key.tobytes(), text) for key, text in zip(keys, texts, strict=True)),
             lambda waiting: self._compute(asking, waiting, bar),
         )
-        for i, ticket in zip(missing, tickets, strict=True):
-            answer = ticket.error if ticket.answer is None else ticket.answer
-            if answer is None:
-                msg = f"model {model.name!r} left an input without an answer"
-                raise ModelError(msg)
-            answers[i] = answer
-            usage.errors += ticket.error is not None
-            if ticket.error is not None and not self._strict(caller):
+        errors = {}
+        for i, ticket in enumerate(tickets):
+            if ticket.error is not None:
+                errors[i] = ticket.error
+                usage.errors += 1
                 self.fail(model, ticket.text, ticket.error, caller)
-        return answers
+        return landed(tickets), errors
 
     def fail(self, model: Model, text: str, error: SqlllmError, caller: Caller) -> None:
         """Raise why `text` has no answer, or record it, as the call or the settings say."""
@@ -193,103 +244,79 @@ class Runtime:
 
     def _compute(self, asking: _Asking, waiting: list[Ticket], bar: Deferred) -> None:
         """Send inputs to the model; keep each answer as its batch lands."""
-        model, task, usage = asking.model, asking.task, asking.usage
-        waiting = self._still_missing(waiting)
+        model = asking.model
+        waiting = self._still_missing(asking, waiting)
         if not waiting:
             return
-        usage.batches += 1
-        bar.advance(0)
-        for batch in model.answer(task, [ticket.text for ticket in waiting]):
-            encoded = _encode(task, batch)
-            self._cache.put_many(
-                (waiting[row].key, answer) for row, answer in zip(batch.rows, encoded, strict=True)
+        if self.settings.cache == "only":
+            refused = ModelError(
+                f"{len(waiting)} inputs have no answer in the cache",
+                hint="with cache = 'only' no model is asked; `FROM ai.cache` lists what is there",
             )
-            for row, answer in zip(batch.rows, encoded, strict=True):
-                waiting[row].answer, waiting[row].done = answer, True
-            for row, error in batch.errors.items():
-                waiting[row].error, waiting[row].done = error, True
-            usage.sent += len(batch.rows) + len(batch.errors)
-            usage.prompt_tokens += batch.prompt_tokens
-            usage.completion_tokens += batch.completion_tokens
-            bar.advance(len(batch.rows) + len(batch.errors))
-            if asking.caller.connection_id in self.statements.interrupted:
-                raise KeyboardInterrupt  # what was answered is kept
+            for ticket in waiting:
+                ticket.error, ticket.done = refused, True
+            return
+        bar.advance(0)
+        texts, interrupted = [ticket.text for ticket in waiting], self.statements.interrupted
+        stopped = partial(interrupted.__contains__, asking.caller.connection_id)
+        with self.statements.asking():
+            for batch in self.sender.send(asking, texts, stopped):
+                self._land(asking, batch, waiting)
+                tokens = batch.prompt_tokens + batch.completion_tokens
+                bar.advance(len(batch.rows) + len(batch.errors), tokens)
+                if stopped():
+                    break
+        if stopped():
+            raise KeyboardInterrupt  # what was answered is kept
         if not all(ticket.done for ticket in waiting):
             lost = sum(not ticket.done for ticket in waiting)
             msg = f"model {model.name!r} left {lost} of {len(waiting)} inputs without an answer"
             raise ModelError(msg)
 
-    def _still_missing(self, waiting: list[Ticket]) -> list[Ticket]:
+    def _land(self, asking: _Asking, batch: Batch, waiting: list[Ticket]) -> None:
+        """Keep the answers of a batch, and hand them to those who wait."""
+        encoded = encode(asking.lane.form, batch)
+        tickets = [waiting[row] for row in batch.rows]
+        keys = np.frombuffer(b"".join(ticket.key for ticket in tickets), KEY)
+        cache_for(asking.model, self.settings).keep(asking.lane, keys, encoded)
+        for row, ticket in enumerate(tickets):
+            ticket.land(encoded, row)
+        for row, error in batch.errors.items():
+            waiting[row].error, waiting[row].done = error, True
+
+    def _still_missing(self, asking: _Asking, waiting: list[Ticket]) -> list[Ticket]:
         """Without those that another thread has answered since they were looked up."""
-        found = self._cache.get_many([ticket.key for ticket in waiting])
-        for ticket, answer in zip(waiting, found, strict=True):
-            if answer is not None:
-                ticket.answer, ticket.done = answer, True
+        keys = np.frombuffer(b"".join(ticket.key for ticket in waiting), KEY)
+        found = cache_for(asking.model, self.settings).find(asking.lane, keys)
+        for i in np.flatnonzero(to_numpy(found.is_valid())).tolist():
+            waiting[i].land(found, i)
         return [ticket for ticket in waiting if not ticket.done]
 
     def with_settings(self, settings: Settings) -> Runtime:
         """A runtime with other settings on the same ledger."""
         runtime = Runtime(settings)
         runtime.ledger, runtime.statements = self.ledger, self.statements
+        if (
+            state_path(settings) != state_path(self.settings)
+            or settings.record != self.settings.record
+        ):
+            runtime.ledger.keep_in(state(settings))
+        runtime.sender = Sender(settings, runtime.ledger, self.sender.budget.meter)
         return runtime
 
 
-def _distinct(inputs: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """Each input once, and which of them each row has."""
-    encoded = inputs.dictionary_encode()
-    indices, every = encoded.indices, encoded.dictionary
-    if len(every) == len(inputs):
-        every = inputs  # what was collected: no second copy
-    del encoded
-    if len(every) > BLOCK:
-        give_back()
-    return every.cast(pa.large_string()), indices
+def _each_once(numbers: Array) -> tuple[Array, pa.Array]:
+    """The numbers in order, each once, and which of them each row has; below 0 is NULL."""
+    null = numbers < 0
+    wanted, rows = np.unique(numbers[~null], return_inverse=True)
+    if not null.any():
+        return wanted, pa.array(rows.astype(np.int32))
+    every = np.zeros(len(numbers), np.int32)
+    every[~null] = rows
+    return wanted, pa.array(every, mask=null)
 
 
-def lane_of(model: Model, task: Task) -> hashlib.blake2b:
-    """What the keys of all answers to a task of a model begin with."""
-    return hashlib.blake2b(model.fingerprint.encode() + b"\0" + task.key, digest_size=16)
-
-
-def keys_of(lane: hashlib.blake2b, texts: Sequence[str]) -> list[bytes]:
-    """The key of each text's answer."""
-    keys = []
-    for text in texts:
-        key = lane.copy()
-        key.update(text.encode())
-        keys.append(key.digest())
-    return keys
-
-
-def _encode(task: Task, batch: Batch) -> list[bytes]:
-    """Answers as bytes: UTF-8 text, or little-endian float32."""
-    if task.kind in ("complete", "extract"):
-        return [str(answer).encode() for answer in batch.answers]
-    return [row.tobytes() for row in np.asarray(batch.answers, dtype="<f4")]
-
-
-PACKED = 64
-"""Bytes of an answer, up to which it is packed: as an object it would take 40 more."""
-
-
-def width_of(task: Task) -> int:
-    """Bytes of each answer where all have the same few, else 0."""
-    width = 4 * len(task.labels) if task.kind == "choose" else 0
-    return width if width <= PACKED else 0
-
-
-def column_of(task: Task, answers: pa.BinaryArray) -> pa.Array:
-    """Encoded answers as an Arrow column."""
-    if task.kind in ("complete", "extract"):
-        return answers.cast(pa.string())
-    _, ends, data = answers.buffers()
-    ends = np.frombuffer(ends or bytes(4), np.int32)[answers.offset :][: len(answers) + 1] // 4
-    values = np.frombuffer(data or b"", "<f4")
-    mask = answers.is_null() if answers.null_count else None
-    return pa.ListArray.from_arrays(pa.array(ends), pa.array(values), mask=mask)
-
-
-def nobody(task: Task, rows: int) -> pa.DictionaryArray:
+def nobody(form: Form, rows: int) -> pa.DictionaryArray:
     """NULL for every row."""
-    none = column_of(task, pa.array([], pa.binary()))
+    none = column_of(form, pa.array([], pa.binary()))
     return pa.DictionaryArray.from_arrays(pa.nulls(rows, pa.int32()), none)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import threading
-from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from sqlllm.runtime.answers import Answers, Array, Texts
-from sqlllm.runtime.memory import give_back
-from sqlllm.runtime.usage import Usage, added
+from sqlllm.runtime.answers import Answers, Array
+from sqlllm.runtime.collected import Ahead, Inputs, Lists
+from sqlllm.runtime.history import Ran
+from sqlllm.runtime.texts import Texts
+from sqlllm.runtime.usage import Tally, Usage, added
 
 Call = tuple[Any, str]
 """A function and its options."""
@@ -29,50 +28,63 @@ class Statement:
 
     Args:
         query_id: DuckDB's number of the query.
-        limit: Most distinct inputs to collect for a call, and most answers to keep. What goes
-            beyond is asked chunk by chunk.
+        limit: Bytes of texts and answers from which on no more are kept. What goes beyond is asked
+            chunk by chunk.
         secret: A key for what must be the same within the statement and tell nothing beyond it;
             None draws one.
+        tallies: What was spent of the budget per query, under "", and of each model's cap.
+        ran: What the history has of it.
     """
 
-    LIMIT = 1 << 18
+    LIMIT = 1 << 28
 
-    def __init__(self, query_id: int, limit: int = LIMIT, secret: bytes | None = None) -> None:
+    def __init__(
+        self,
+        query_id: int,
+        limit: int = LIMIT,
+        secret: bytes | None = None,
+        tallies: dict[str, Tally] | None = None,
+        ran: Ran | None = None,
+    ) -> None:
+        self.ran = ran
+        self.tallies = {} if tallies is None else tallies
         self.query_id = query_id
         self.limit = limit
         self.secret = secret or secrets.token_bytes(32)
         self.usage: dict[bytes, Usage] = {}
+        self._texts = Texts()
         self._answers: dict[bytes, Answers] = {}
         self._turns: dict[bytes, threading.Lock] = {}
-        self.held = 0
         self._gathered: set[bytes] = set()
         self._prepared = False
-        self._collected: dict[int, dict[Call, Inputs]] = {}
-        self._ahead: dict[Call, _Ahead] = {}
+        self._collected: dict[int, dict[Call, Inputs | Lists]] = {}
+        self._ahead: dict[Call, dict[Call, Ahead]] = {}
         self._lock = threading.Lock()
 
-    def answers(self, lane: bytes, texts: pa.Array, width: int) -> tuple[Answers, Array]:
-        """The answers so far to one task of one model, and the place of each text among them.
+    @property
+    def held(self) -> int:
+        """Bytes of texts and answers."""
+        return self._texts.nbytes + sum(each.nbytes for each in list(self._answers.values()))
 
-        New texts get a place. It is kept, while there is room, where the statement collected
-        inputs. Others have a cache, and their failures may be asked again.
+    @property
+    def full(self) -> bool:
+        """Whether no more are kept."""
+        return self.held >= self.limit
 
-        Args:
-            lane: The task and the model.
-            texts: Distinct, without NULL.
-            width: Bytes of each answer, as of `Sheet`.
+    def place(self, lane: bytes, inputs: pa.Array) -> tuple[Texts, Answers, Array]:
+        """Where the answers to one task of one model are, and the number of each row's text; -1:
+        NULL.
+
+        They are kept where the statement collected inputs, while there is room. Others have a
+        cache, and their failures may be asked again.
         """
-        known = self._answers.get(lane) or Answers()
-        places = known.find(texts)
-        if not self._prepared or self.held >= self.limit or (places >= 0).all():
-            return known.with_room(texts, places, width)
-        with self._lock:
-            latest = self._answers.get(lane) or known
-            if latest is not known:
-                places = latest.find(texts)
-            self.held += int((places < 0).sum())
-            self._answers[lane], places = latest.merged().with_room(texts, places, width)
-            return self._answers[lane], places
+        if self._prepared:
+            numbers = self._texts.find(inputs) if self.full else self._texts.numbers(inputs)
+            if numbers is not None:
+                with self._lock:
+                    return self._texts, self._answers.setdefault(lane, Answers()), numbers
+        texts = Texts()
+        return texts, Answers(), texts.numbers(inputs)
 
     def turn(self, lane: bytes) -> threading.Lock:
         """Held while a call is asked ahead: an equal one, in the other part of a UNION ALL, waits
@@ -100,147 +112,53 @@ class Statement:
         with self._lock:
             key = (usage.query_id, usage.function, usage.model)
             added(self.usage.setdefault(lane, Usage(*key)), usage)
+        if self.ran is not None:
+            self.ran.count(usage)
 
-    def collect(self, number: int, call: Call, texts: pa.Array) -> None:
-        """Note the inputs of a call, to be taken by `number`."""
+    def collect(self, number: int, call: Call, inputs: pa.Array) -> None:
+        """Note the inputs of a call, texts or lists of them, to be taken by `number`."""
         with self._lock:
             self._prepared = True
             calls = self._collected.setdefault(number, {})
-            calls.setdefault(call, Inputs()).add(texts, self.limit)
+            kind = Lists() if pa.types.is_list(inputs.type) else Inputs(self._texts)
+            collected = calls.setdefault(call, kind)
+            collected.rows += len(inputs)
+            if not self.full:
+                collected.add(inputs)
 
-    def take(self, number: int) -> dict[Call, Inputs]:
+    def take(self, number: int) -> dict[Call, Inputs | Lists]:
         """What was collected under `number`, by call."""
         with self._lock:
             return self._collected.pop(number, {})
 
-    def look_ahead(self, call: Call, inputs: Inputs) -> None:
-        """Let inputs be answered as the rows come, some ahead of them."""
-        with self._lock:
-            self._ahead[call] = _Ahead(inputs.distinct().slice(0, self.limit))
+    def look_ahead(self, calls: Mapping[Call, Inputs | Lists], *, together: bool) -> None:
+        """Let inputs be answered as the rows come, some ahead of them.
 
-    def ahead(self, call: Call, texts: pa.Array) -> pa.Array | None:
+        Args:
+            calls: What was collected of each.
+            together: Whether all are asked as soon as one is.
+        """
+        with self._lock:
+            every = {
+                call: Ahead(self._texts, inputs.numbers())
+                for call, inputs in calls.items()
+                if isinstance(inputs, Inputs)
+            }
+            for call, waiting in every.items():
+                self._ahead[call] = every if together else {call: waiting}
+
+    def ahead(self, call: Call, chunk: pa.Array) -> dict[Call, pa.Array]:
         """What to ask before a chunk is answered: its new texts, and some that will come.
 
-        As many as were asked before, so that at most half of what is asked is never used.
+        As many as were asked before, so that at most half of what is asked is never used. Of the
+        calls that are asked together, all have texts here, if this one has.
         """
-        waiting = self._ahead.get(call)
-        if waiting is None:
-            return None
+        every = self._ahead.get(call)
+        if every is None:
+            return {}
         with self._lock:
-            return waiting.next(texts)
-
-
-class _Ahead:
-    """Inputs in the order in which their rows will come, and which of them were asked."""
-
-    MOST = 1 << 16
-
-    def __init__(self, texts: pa.Array) -> None:
-        self._texts = Texts(texts)
-        self._waiting = np.ones(len(texts), np.bool_)
-
-    def next(self, chunk: pa.Array) -> pa.Array | None:
-        """The collected texts of the chunk that were not asked, and as many again as were."""
-        places = self._texts.find(Texts(pc.unique(chunk.drop_null()).cast(pa.large_string())))
-        new = places[places >= 0]
-        new = new[self._waiting[new]]
-        if not len(new):
-            return None
-        asked = len(self._waiting) - int(self._waiting.sum())
-        self._waiting[new] = False
-        coming = np.flatnonzero(self._waiting)[: min(asked, self.MOST)]
-        self._waiting[coming] = False
-        return self._texts.column.take(pa.array(np.concatenate([new, coming])))
-
-
-class Inputs:
-    """The texts of one call, or lists of them: how many rows, and the distinct ones in order."""
-
-    FEW = 1 << 16  # texts that may repeat each other
-
-    def __init__(self) -> None:
-        self.rows = 0
-        self.complete = True
-        self._chunks: list[pa.Array] = []
-        self._held = 0
-        self._distinct = 0
-
-    def add(self, texts: pa.Array, limit: int) -> None:
-        """Add a chunk; beyond `limit` distinct texts, count its rows only."""
-        self.rows += len(texts)
-        if self.complete:
-            self._chunks.append(_each_once(texts.drop_null()))
-            self._held += len(self._chunks[-1])
-            if self._held > max(4 * self._distinct, min(self.FEW, limit)):
-                self._held = self._distinct = len(self.distinct())
-                self.complete = self._held < limit
-
-    def distinct(self) -> pa.Array:
-        """Each text once."""
-        if len(self._chunks) != 1:
-            kind = self._chunks[0].type if self._chunks else TEXT
-            self._chunks = [_each_once(pa.chunked_array(self._chunks, kind))]
-            if self._held > self.FEW:
-                give_back()  # Arrow's hash table took three times the texts
-        return self._chunks[0]
-
-
-TEXT = pa.large_string()
-
-
-def _each_once(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Distinct texts; lists of texts as they are, since Arrow can't compare them."""
-    if not pa.types.is_list(texts.type):
-        return pc.unique(texts).cast(TEXT)
-    return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
-
-
-class Statements:
-    """The latest statement of each connection; a connection runs one at a time."""
-
-    KEPT = 64  # connections
-
-    def __init__(self) -> None:
-        self.explained: set[int] = set()  # connections that only count now
-        self.interrupted: set[int] = set()  # connections whose statement should end
-        self._latest: OrderedDict[int, Statement] = OrderedDict()
-        self._secret = secrets.token_bytes(32)
-        self._lock = threading.Lock()
-
-    def of(self, connection_id: int, query_id: int) -> Statement:
-        """The statement that runs now; what the one before it on that connection held is freed.
-
-        A query numbered 0 is no statement of DuckDB's: nothing is shared between its calls.
-        """
-        if not query_id:
-            return Statement(0)
-        with self._lock:
-            found = self._latest.get(connection_id)
-            if found is None or found.query_id != query_id:
-                secret = self._secret_of(connection_id, query_id)
-                found = self._latest[connection_id] = Statement(query_id, secret=secret)
-                self._latest.move_to_end(connection_id)
-                while len(self._latest) > self.KEPT or self._is_full():
-                    self._latest.popitem(last=False)
-            return found
-
-    def _secret_of(self, connection_id: int, query_id: int) -> bytes:
-        """The same for a statement that was let go while it still runs."""
-        number = f"{connection_id} {query_id}".encode()
-        return hashlib.blake2b(number, key=self._secret, digest_size=32).digest()
-
-    def _is_full(self) -> bool:
-        """Whether statements that may be over hold more than one needs."""
-        held = sum(statement.held for statement in self._latest.values())
-        return len(self._latest) > 1 and held > 2 * Statement.LIMIT
-
-    def latest(self, connection_id: int) -> Statement:
-        """The statement that asked last on that connection."""
-        with self._lock:
-            return self._latest.get(connection_id) or Statement(0)
-
-    def forget(self, connection_id: int) -> None:
-        """Free what the connection's latest statement held, and forget that it was interrupted."""
-        with self._lock:
-            self._latest.pop(connection_id, None)
-            self.interrupted.discard(connection_id)
+            own = every[call].next(chunk)
+            if own is None:
+                return {}
+            others = {c: waiting.next(chunk) for c, waiting in every.items() if c != call}
+        return {call: own, **{c: found for c, found in others.items() if found is not None}}

@@ -1,0 +1,95 @@
+"""Where a result goes: to standard output, which may be a pipe, or to a file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlllm.errors import CallError
+
+FORMATS = ("table", "markdown", "csv", "json", "parquet")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--output` and `--to`."""
+    parser.add_argument(
+        "-o", "--output", "--format", choices=FORMATS,
+        help="how to write the last statement's result: table (at most 1,000 rows; default), "
+        "markdown, csv, json (one object a line), parquet",
+    )  # fmt: skip
+    parser.add_argument(
+        "--to", type=Path, metavar="FILE",
+        help="where to write it, instead of standard output; the name's ending says how",
+    )  # fmt: skip
+
+
+@contextmanager
+def on_stdout() -> Iterator[Path]:
+    """A file to write; what it holds at the end goes to standard output.
+
+    Not written there directly: it may still turn out that nothing is kept.
+    """
+    with tempfile.TemporaryDirectory(prefix="sqlllm-") as folder:
+        path = Path(folder) / "result"
+        yield path
+        if path.exists():
+            send(path)
+
+
+def send(path: Path) -> None:
+    """Write a file to standard output."""
+    try:
+        sys.stdout.flush()
+        with path.open("rb") as result:
+            shutil.copyfileobj(result, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # the reader, such as `head`, has all that it wants
+        closed()
+
+
+def closed() -> None:
+    """Nobody reads standard output any more: what is written there from now on goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def query(given: str) -> str:
+    """What was given, or for `-` all of standard input.
+
+    Raises:
+        CallError: It is not UTF-8, or it is a terminal.
+    """
+    if given != "-":
+        return given
+    if sys.stdin.isatty():
+        msg = "there is no SQL to run"
+        raise CallError(msg, hint="name it, or pipe it into standard input; `sqlllm shell` asks")
+    try:
+        text = sys.stdin.read()
+        text.encode()  # Python lets any byte pass where the locale is C
+    except UnicodeError as error:
+        msg = f"standard input is not UTF-8: {error}"
+        raise CallError(msg, hint="`iconv -t utf-8` converts text") from None
+    return text
+
+
+def screen() -> os.terminal_size | None:
+    """The terminal's size; None in a pipe, where nothing needs to be broken."""
+    return shutil.get_terminal_size() if sys.stdout.isatty() else None
+
+
+def width() -> int | None:
+    """Columns of the terminal; None in a pipe."""
+    size = screen()
+    return size.columns if size else None
+
+
+def prose(text: str) -> str:
+    """Lines broken between words where they are too long for the terminal."""
+    return "\n".join(textwrap.fill(line, width() or sys.maxsize) for line in text.splitlines())

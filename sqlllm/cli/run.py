@@ -1,0 +1,166 @@
+"""`sqlllm run`: a script as a job, for people, logs and machines."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlllm.cli import output
+from sqlllm.errors import BudgetExceeded, CallError, ConfigError, JobRunning, SqlllmError
+
+Event = Mapping[str, Any]
+
+CODES = """\
+exit codes:
+  0    done
+  1    failed: the message says why
+  2    wrong call
+  3    a budget is used up
+  4    another run of the job is going on, or another process has the database open
+  130  interrupted (Ctrl-C or SIGTERM), after the model's current batch
+
+The script is one transaction: a run that doesn't end with 0 leaves the database as it was. Start
+the same command again to go on: every answer that was there already comes from the cache, so
+nothing is paid twice. A script with BEGIN or COMMIT of its own, or that DuckDB can't run in one
+transaction, is committed statement by statement; a second start begins with the first statement,
+so write those to be repeated (CREATE OR REPLACE, MERGE, INSERT ... WHERE id NOT IN ...).
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "run",
+        help="run a script as a job: locked, recorded, nothing half done",
+        epilog=CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("script", type=Path, help="a .sql file, or a .toml file that names one")
+    parser.add_argument("-d", "--database", help="a DuckDB file (default: in memory)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="variables",
+        help="a variable: getvariable('NAME') in SQL. What reads as a number is one, the rest text",
+    )  # fmt: skip
+    parser.add_argument("--name", help="of the job in ai.runs (default: the script's path)")
+    parser.add_argument("--model", help="default model for everything but embeddings")
+    parser.add_argument("--embed-model", help="default model for embeddings")
+    parser.add_argument(
+        "--budget", action="append", default=[], metavar="NAME=NUMBER",
+        help="of this run: max_calls, max_tokens, max_seconds, max_cost",
+    )  # fmt: skip
+    parser.add_argument(
+        "--json", action="store_true", help="events on standard error, one JSON object a line"
+    )
+    output.add_arguments(parser)
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE",
+        help="write a page (HTML) that tells what the run did, however it ends",
+    )  # fmt: skip
+    parser.add_argument(
+        "--report-samples", type=int, metavar="N",
+        help="most answers shown there per call, cut to 80 characters (default: 5; 0: none)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--report-texts", action="store_true", default=None,
+        help="show the beginnings of the texts beside the answers",
+    )  # fmt: skip
+
+
+def run(given: argparse.Namespace) -> int:
+    """Run the job; the exit code."""
+    report = _told_as_json if given.json else _told_as_text()
+    began = False
+
+    def tell(event: Event) -> None:
+        nonlocal began
+        began = True
+        report(event)
+
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        _run(given, tell)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if not isinstance(error, SqlllmError) and not type(error).__module__.startswith("_duckdb"):
+            raise
+        if not given.json:
+            print(f"sqlllm: {error}", file=sys.stderr)
+        elif not began:
+            report({"event": "refused", "message": str(error)})
+        return _code(error, began)
+    return 0
+
+
+def _code(error: Exception, began: bool) -> int:
+    if isinstance(error, JobRunning):
+        return 4
+    if isinstance(error, BudgetExceeded):
+        return 3
+    return 2 if isinstance(error, ConfigError | CallError) and not began else 1
+
+
+def _run(given: argparse.Namespace, tell: Callable[[Event], None]) -> None:
+    from sqlllm.jobs.job import JobFile, variable
+    from sqlllm.jobs.run import run_job
+
+    settings = {"model": given.model, "embed_model": given.embed_model}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    if sys.stderr.isatty() and not given.json:
+        settings["progress"] = True
+    job = JobFile.load(
+        given.script,
+        database=given.database,
+        variables=dict(map(variable, given.variables)),
+        name=given.name,
+        budgets=dict(map(variable, given.budget)),
+        to=given.to,
+        output=given.output,
+        report=given.report,
+        report_samples=given.report_samples,
+        report_texts=given.report_texts,
+        settings=settings,
+    )
+    with output.on_stdout() as spare:
+        run_job(job, tell, spare=spare, screen=output.screen())
+
+
+def _told_as_json(event: Event) -> None:
+    """Without the line for people."""
+    print(json.dumps({k: v for k, v in event.items() if k != "line"}), file=sys.stderr, flush=True)
+
+
+def _told_as_text() -> Callable[[Event], None]:
+    """Lines on standard error, those of progress every few seconds."""
+    every, following = 5.0, time.monotonic() + 5.0
+    count = 0
+
+    def tell(event: Event) -> None:
+        nonlocal following, count
+        kind = event["event"]
+        if kind == "progress":
+            if time.monotonic() < following:
+                return
+            following = time.monotonic() + every
+            line = event["line"]
+        elif kind == "run_started":
+            count = event["statements"]
+            line = f"job {event['job']} on {event['database']}, run {event['run']}"
+        elif kind == "statement_started":
+            line = f"{event['statement']}/{count} {event['sql']}"
+        elif kind == "statement_done":
+            line = f"{event['statement']}/{count} done: {event['line']}"
+        elif kind == "note":
+            line = f"note: {event['message']}"
+        else:
+            line = f"{event['state']}: {event['line']}"
+        when = "" if sys.stderr.isatty() else time.strftime("%Y-%m-%d %H:%M:%S ")
+        print(f"{when}sqlllm: {line}", file=sys.stderr, flush=True)
+
+    return tell

@@ -1,0 +1,134 @@
+"""The settings, and the models that they name."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlllm.doctor.finding import Finding, failed
+from sqlllm.errors import ConfigError, ModelMissing, did_you_mean
+from sqlllm.settings import Settings, config_file
+
+READ = (
+    "SQLLLM_CONFIG", "SQLLLM_HOME", "SQLLLM_MODEL", "SQLLLM_EMBED_MODEL", "SQLLLM_ON_ERROR",
+    "SQLLLM_CACHE", "SQLLLM_CACHE_FILE", "SQLLLM_STATE_FILE",
+)  # fmt: skip
+"""Environment variables that are read."""
+
+
+def settings() -> tuple[Settings, list[Finding]]:
+    """The settings, or the defaults where they are wrong, and what sets them."""
+    found = []
+    try:
+        loaded, wrong = Settings.load(), None
+    except Exception as error:  # a value of a wrong type may fail anywhere
+        loaded, wrong = Settings(), failed("settings", "sqlllm.toml", error)
+    try:
+        path = config_file()
+    except ConfigError:  # the environment names none
+        path = None
+    if wrong is not None:
+        fix = wrong.fix or (f"correct {path}" if path else "correct SQLLLM_CONFIG")
+        text = f"{wrong.found}; the checks below use the defaults"
+        found.append(Finding("settings", "sqlllm.toml", "problem", text, fix))
+    elif path is None:
+        found.append(Finding("settings", "sqlllm.toml", "ok", "none here or above: defaults"))
+    else:
+        text = f"{path} sets {', '.join(_set(path)) or 'nothing'}"
+        found.append(Finding("settings", "sqlllm.toml", "ok", text, values={"path": str(path)}))
+    given = sorted(name for name in os.environ if name.startswith("SQLLLM_"))
+    unread = [name for name in given if name not in READ]
+    if unread:
+        fix = "; ".join(f"{name}: {_near(name)}" for name in unread)
+        text = f"{', '.join(unread)}: not read by sqlllm"
+        found.append(Finding("settings", "environment", "warning", text, fix))
+    else:
+        text = ", ".join(f"{name}={os.environ[name]}" for name in given) or "no SQLLLM_ variables"
+        found.append(Finding("settings", "environment", "ok", text))
+    return loaded, found
+
+
+def _near(name: str) -> str:
+    """What was meant by a name in capitals."""
+    hint = did_you_mean(name, map(str.lower, READ)) or ""
+    return re.sub("`.*?`", lambda found: found[0].upper(), hint)
+
+
+def _set(path: Path) -> Iterator[str]:
+    """What the file sets; of tables, the names of the entries only."""
+    for name, value in tomllib.loads(path.read_text(encoding="utf-8")).items():
+        yield (
+            f"{name} ({', '.join(value)})" if isinstance(value, Mapping) else f"{name} = {value!r}"
+        )
+
+
+def models(settings: Settings) -> Iterator[Finding]:
+    """Whether the files of each model are here and whole."""
+    from sqlllm.models.registry import BUILTIN
+
+    uris: dict[str, Any] = {**BUILTIN, **settings.models}
+    needed = {settings.embed_model, settings.model or "minilm"}
+    for name in sorted(needed - set(uris)):
+        text = "a default, but there is no such model"
+        yield Finding("models", name, "problem", text, did_you_mean(name, uris))
+    for name, uri in sorted(uris.items()):
+        yield _model(name, str(uri), settings, needed=name in needed)
+
+
+def _model(name: str, uri: str, settings: Settings, *, needed: bool) -> Finding:
+    allowed = settings.allow_models is None or name in settings.allow_models
+    if not allowed:
+        fix = f'add "{name}" to allow_models' if needed else None
+        status = "problem" if needed else "ok"
+        return Finding("models", name, status, "allow_models leaves it out", fix)  # type: ignore[arg-type]
+    default = ", a default" if needed else ""
+    try:
+        folder = _folder(uri)
+        total = _bytes(folder, uri)
+    except Exception as error:  # of safetensors and the like: what it says is what there is
+        return failed("models", name, error, "problem" if needed else "warning")
+    return Finding(
+        "models", name, "ok", f"{folder} ({total / 1e6:,.0f} MB{default})",
+        values={"uri": uri, "folder": str(folder), "bytes": total},
+    )  # fmt: skip
+
+
+def _folder(uri: str) -> Path:
+    """Where the files of a model should be."""
+    from sqlllm.models.pull import hub_folder, smollm2_folder
+    from sqlllm.models.registry import SCHEMES
+    from sqlllm.models.sentence import minilm_folder
+
+    scheme, _, place = uri.partition(":")
+    if scheme not in SCHEMES:
+        msg = f"unknown kind of model {uri!r}"
+        raise ConfigError(msg, hint=did_you_mean(scheme, SCHEMES))
+    if scheme == "hf":
+        return Path(place) if Path(place).is_dir() else hub_folder(place)
+    return smollm2_folder() if scheme == "smollm2" else minilm_folder()
+
+
+def _bytes(folder: Path, uri: str) -> int:
+    """Size of the weights, each file of which is whole."""
+    from safetensors import safe_open
+
+    files = sorted(folder.glob("*.safetensors"))
+    name = uri.rstrip(":")
+    if not (folder / "config.json").is_file() or not files:
+        msg = f"{folder} has no model" if folder.is_dir() else f"{folder} is not there"
+        local = Path(name.partition(":")[2]).is_absolute()
+        raise ModelMissing(
+            msg, hint="correct uri in sqlllm.toml" if local else f"sqlllm pull {name}"
+        )
+    for path in files:
+        try:
+            with safe_open(path, "np"):  # reads the header, and whether the rest is there
+                pass
+        except Exception as error:
+            msg = f"{path} is damaged: {error}"
+            raise ModelMissing(msg, hint=f"remove {folder} and run sqlllm pull {name}") from error
+    return sum(path.stat().st_size for path in files)

@@ -1,0 +1,196 @@
+"""Keys and values of the latest texts, so that the next question reads only its own tokens.
+
+With the text first (`Settings.text_first`), the prompts of several questions about a text begin
+alike. While somebody holds them (`KeptTexts.held`), texts are read once, in batches of their own,
+and every question is then read behind copies of their keys. To copy is cheap, a few percent of
+reading the question, and leaves any rows to be asked together, in any order.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlllm.engine.attention import Slots
+from sqlllm.engine.batching import by_tokens
+from sqlllm.engine.memory import SHARE, free_bytes, is_out_of_memory, release
+
+if TYPE_CHECKING:
+    from sqlllm.engine.engine import Engine
+
+PASSES = 16
+"""Texts of so many forward passes are kept at most: then a question fills passes of its own."""
+
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The beginning of a row, behind the head, whose keys and values are there.
+
+    Attributes:
+        slots: Where they are.
+        row: In which row.
+        length: Of how many tokens.
+    """
+
+    slots: Slots
+    row: int
+    length: int
+
+
+class KeptTexts:
+    """The texts that an engine has read and keeps, while somebody holds them.
+
+    Only the thread that runs models reads (`begin`).
+
+    Args:
+        engine: What reads them.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._holders = 0
+        self._head: Tokens = ()
+        self._there: dict[Tokens, Begun] = {}
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody will ask more about the same texts."""
+        return self._holders > 0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep texts meanwhile."""
+        with self._lock:
+            self._holders += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._holders -= 1
+                last = not self._holders
+            if last:
+                self.clear()
+
+    def clear(self) -> bool:
+        """Let all go; whether there were any."""
+        with self._lock:
+            found, self._there = bool(self._there), {}
+        if found:
+            release()
+        return found
+
+    def _add(self, head: Tokens, begun: Mapping[Tokens, Begun]) -> None:
+        """Keep texts that begin with `head`; those that don't came from another query meanwhile."""
+        with self._lock:
+            if self._holders:
+                others = self._there if head == self._head else {}
+                self._head, self._there = head, {**others, **begun}
+
+    def room(self) -> int:
+        """How many tokens to keep: half of what a batch may take of the memory, and no more than
+        it takes to fill passes."""
+        engine = self._engine
+        free = free_bytes(engine.device) + self._tokens() * engine.token_bytes
+        fitting = int(free * SHARE / 2) // max(engine.token_bytes, 1)
+        return max(min(fitting, PASSES * engine.budget.tokens), 0)
+
+    def _tokens(self) -> int:
+        pages = {id(begun.slots): begun.slots for begun in self._there.values()}
+        return sum(page.rows * page.capacity for page in pages.values())
+
+    def begin(self, head: Tokens, texts: Mapping[int, Sequence[int]]) -> Iterator[Beginning]:
+        """Read the texts that are not there, pass by pass; what is of other texts alone goes.
+
+        What finds no room is left out. The last of the steps has all.
+
+        Args:
+            head: What all prompts begin with.
+            texts: Row -> the tokens of its text.
+        """
+        whole = {row: (*head, *text) for row, text in texts.items()}
+        made = self._known(head, whole)
+        yield made
+        missing = {row: text for row, text in whole.items() if row not in made.begun}
+        if not missing:
+            return
+        self._drop_others({id(begun.slots) for begun in made.begun.values()})
+        left = 2 * self.room() - self._tokens()  # with what rounding to pages takes
+        start = len(made.head)
+        lengths = {row: len(text) - start for row, text in missing.items() if len(text) > start}
+        for rows in by_tokens(lengths, self._engine.budget.tokens):
+            widest = max(lengths[row] for row in rows)
+            rows = rows[: max(left, 0) // widest]
+            if not rows:
+                return
+            left -= len(rows) * widest
+            try:
+                page = self._read(made.head, [missing[row][start:] for row in rows], widest)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                release()
+                return
+            for at, row in enumerate(rows):
+                made.begun[row] = Begun(page, at, lengths[row])
+            self._add(made.head, {missing[row]: made.begun[row] for row in rows})
+            yield made
+
+    def _known(self, head: Tokens, whole: Mapping[int, Tokens]) -> Beginning:
+        """The rows whose texts are there; if other texts came, behind what all of these share."""
+        size = len(self._head)
+        if self._there and all(text[:size] == self._head for text in whole.values()):
+            found = {row: b for row, text in whole.items() if (b := self._there.get(text))}
+            return Beginning(self._head, found)
+        self.clear()
+        return Beginning(_shared(head, list(whole.values())), {})
+
+    def _drop_others(self, used: set[int]) -> None:
+        with self._lock:
+            self._there = {key: b for key, b in self._there.items() if id(b.slots) in used}
+
+    def _read(self, head: Tokens, texts: list[Tokens], capacity: int) -> Slots:
+        page = Slots(len(texts), capacity)
+        self._engine.read(page, 0, texts, [0] * len(texts), head)
+        return page
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What texts begin with, and for which rows all of it is there.
+
+    Attributes:
+        head: The tokens that all begin with.
+        begun: Row -> the rest of its text.
+    """
+
+    head: Tokens
+    begun: dict[int, Begun]
+
+
+def _shared(head: Tokens, texts: Sequence[Tokens]) -> Tokens:
+    """The tokens that all texts begin with, `head` among them; each has one more at least."""
+    if len(texts) < 2:
+        return head
+    first, last = min(texts), max(texts)  # what these two share, all share
+    most = min(map(len, texts)) - 1
+    same = next((i for i in range(most) if first[i] != last[i]), most)
+    return first[: max(same, len(head))]
+
+
+def lay(slots: Slots, begun: Sequence[Begun | None], first: int = 0) -> list[int]:
+    """Copy beginnings into rows from `first` on; how many tokens each row has then."""
+    pages: dict[int, tuple[Slots, list[int]]] = {}
+    for at, found in enumerate(begun):
+        if found is not None:
+            pages.setdefault(id(found.slots), (found.slots, []))[1].append(at)
+    for page, places in pages.values():
+        taken = [found for at in places if (found := begun[at]) is not None]
+        longest = max(found.length for found in taken)
+        slots.copy(page, [found.row for found in taken], [first + at for at in places], longest)
+    return [0 if found is None else found.length for found in begun]

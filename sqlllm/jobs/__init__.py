@@ -1,0 +1,1 @@
+"""Jobs: scripts of statements that a machine starts again and again."""

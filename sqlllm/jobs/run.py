@@ -1,0 +1,356 @@
+"""Run a job: locked, recorded, and so that nothing is half done and nothing is paid twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+import sqlllm
+from sqlllm.connection import Connection, connect
+from sqlllm.errors import (
+    BudgetExceeded,
+    CallError,
+    JobRunning,
+    StorageError,
+    excerpt,
+    first_line,
+)
+from sqlllm.jobs.asked import Asked, Counts
+from sqlllm.jobs.events import Events, OnEvent, shown
+from sqlllm.jobs.job import JobFile
+from sqlllm.jobs.report import JobReport
+from sqlllm.jobs.result import save
+from sqlllm.jobs.script import NotAtOnce, Step, at_once, drained, one_by_one, steps, why_one_by_one
+from sqlllm.runtime.budget import Meter
+from sqlllm.runtime.caches import file_cache
+from sqlllm.runtime.runs import Job, Runs
+from sqlllm.settings import Settings
+from sqlllm.storage import warn
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a job did.
+
+    Attributes:
+        run: The run's name in `ai.runs`.
+        job: The job's name.
+        statements: How many were run.
+        at_once: Whether in one transaction.
+        seconds: From the start to the end.
+        counts: Rows, inputs, tokens and cost, as in `ai.usage`.
+    """
+
+    run: str
+    job: str
+    statements: int
+    at_once: bool
+    seconds: float
+    counts: Counts
+
+
+def run(
+    script: str | Path,
+    *,
+    database: str | None = None,
+    variables: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    budgets: Mapping[str, Any] | None = None,
+    to: str | Path | None = None,
+    output: str | None = None,
+    report: str | Path | None = None,
+    report_samples: int | None = None,
+    report_texts: bool | None = None,
+    on_event: OnEvent | None = None,
+    **settings: Any,
+) -> RunResult:
+    """Run a script of statements as a job.
+
+    All of it is one transaction: a job that fails, is killed, interrupted or out of budget leaves
+    the database as it was, and the next start does everything again, with the answers that are
+    there already from the cache. A script that has transaction statements of its own, or that
+    DuckDB can't run in one transaction (it writes to two attached databases, CHECKPOINT), is
+    committed statement by statement; an event says so.
+
+    Args:
+        script: A file of SQL, or a job file (`.toml`) that names one.
+        database: A DuckDB file; None: the job file's, or `:memory:`.
+        variables: Set before the script, which reads them as `getvariable('name')`.
+        name: The job's name; one run of a name and a database at a time. None: the job file's, or
+            the script's path.
+        budgets: Of this run, such as `{"max_calls": 1000}`.
+        to: Where to write the result of the last statement.
+        output: `table`, `markdown`, `csv`, `json` or `parquet`; None: as the name of `to` ends.
+        report: Where to write a page that tells what the run did, however it ends.
+        report_samples: Most answers that it shows per call, 0 to 10; as in `Connection.report`.
+        report_texts: Whether the beginnings of texts stand beside them.
+        on_event: Gets what happens as mappings with the key `event`: `run_started`,
+            `statement_started`, `progress`, `statement_done`, `note`, `run_done`, `run_failed`.
+        **settings: Fields of `sqlllm.Settings`, on top of the job file's.
+
+    Raises:
+        JobRunning: Another run of the job is going on, or another process has the database open.
+        BudgetExceeded: A budget is used up; the next start continues.
+        StorageError: Answers or the record of runs could not be kept.
+        ConfigError: The job file or a setting is wrong.
+
+    Example:
+        >>> import sqlllm, tempfile, pathlib
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> path = folder / "job.sql"
+        >>> _ = path.write_text("CREATE TABLE t AS SELECT ai.count_tokens('a b') AS n")
+        >>> done = sqlllm.run(path, database=str(folder / "w.duckdb"))
+        >>> done.statements, done.at_once
+        (1, True)
+    """
+    job = JobFile.load(
+        Path(script),
+        database=database,
+        variables=variables,
+        name=name,
+        budgets=budgets,
+        to=Path(to) if to is not None else None,
+        output=output,
+        report=Path(report) if report is not None else None,
+        report_samples=report_samples,
+        report_texts=report_texts,
+        settings=settings,
+    )
+    return run_job(job, on_event)
+
+
+def run_job(
+    job: JobFile,
+    on_event: OnEvent | None = None,
+    *,
+    spare: Path | None = None,
+    screen: os.terminal_size | None = None,
+) -> RunResult:
+    """As `run`.
+
+    Args:
+        job: The job.
+        on_event: As in `run`.
+        spare: Where to write the last statement's rows, if it has any and the job doesn't say.
+        screen: What a table there has to fit.
+    """
+    return _JobRun(job, on_event, spare, screen).run()
+
+
+class _JobRun:
+    """One run of a job."""
+
+    def __init__(
+        self,
+        job: JobFile,
+        on_event: OnEvent | None,
+        spare: Path | None,
+        screen: os.terminal_size | None,
+    ) -> None:
+        self.job = job
+        self.key = Job(job.name or str(job.script), job.database)
+        self.events = Events(on_event)
+        self.given = dict(job.settings)
+        if on_event is not None:
+            self.given.setdefault("progress", self.events.progress)
+        if job.budgets:
+            self.given["budgets"] = job.limits
+        self.settings = Settings.load(**self.given)
+        self.runs = Runs(self.settings)
+        self.asked = Asked()
+        self.meter: Meter | None = None
+        self.report: JobReport | None = None
+        self.id = ""
+        self.script: list[Step] = []
+        self.committing = False
+        self._spare, self._screen = spare, screen
+        self._null = uuid.uuid4().hex
+
+    def run(self) -> RunResult:
+        """From the lock to the record of how it ended."""
+        started = time.monotonic()
+        with duckdb.connect() as parser:
+            self.script = steps(parser, self.job.script.read_text(encoding="utf-8"))
+        has_rows = bool(self.script) and self.script[-1].has_rows
+        if self.job.to is not None and not has_rows:
+            msg = f"the last statement of {self.job.script} returns no rows to write"
+            raise CallError(msg, hint="end the script with a SELECT, or leave out `to`")
+        self.target = self.job.to or (self._spare if has_rows else None)
+        _check_cache(self.settings)
+        self.report = JobReport(self.job, self.script) if self.job.report is not None else None
+        with self.runs.only(self.key) as killed:
+            count = len(self.script)
+            self.id = self.runs.begin(self.key, str(self.job.script), count, _versions())
+            self.events.run = self.id
+            try:
+                job = {"job": self.key.name, "database": self.key.database}
+                self.events.tell(
+                    "run_started", **job, script=str(self.job.script), statements=count
+                )
+                self._tell_of(killed)
+                whole = self._execute()
+            except BaseException as error:
+                self._ended(error, time.monotonic() - started)
+                raise
+            finally:
+                self._part.unlink(missing_ok=True) if self.target else None
+            seconds = time.monotonic() - started
+            self._ended(None, seconds)
+        return RunResult(self.id, self.key.name, count, whole, seconds, self.asked.total)
+
+    @property
+    def _part(self) -> Path:
+        """Where the result is written until all is committed."""
+        assert self.target is not None
+        return self.target.with_name(f".{self.target.name}.part")
+
+    def _execute(self) -> bool:
+        """Run the statements; whether in one transaction."""
+        why = why_one_by_one(self.script)
+        refused: frozenset[str] = frozenset()
+        while not why:
+            with self._opened(refused) as db:
+                try:
+                    at_once(db, self.script, self._step, self._commits)
+                except NotAtOnce as error:
+                    why = str(error)
+                except duckdb.Error:
+                    if db.refused == refused:
+                        raise
+                    # DuckDB could not bind what the rules made of a statement, and ended the
+                    # transaction: again, with that statement as it was written.
+                    refused = db.refused
+                else:
+                    self._deliver()
+                    return True
+        self.events.tell("note", message=f"statements are committed one by one: {why}")
+        with self._opened(refused) as db:
+            one_by_one(db, self.script, self._step)
+        self._deliver()
+        return False
+
+    @contextmanager
+    def _opened(self, refused: frozenset[str]) -> Iterator[Connection]:
+        try:
+            db = connect(self.job.database, **self.given)
+        except duckdb.IOException as error:
+            if "lock" not in str(error).lower():
+                raise
+            msg = f"{self.job.database} is open in another process: {error}"
+            raise JobRunning(msg, hint="close it there, or wait") from error
+        with db:
+            db.refused = refused
+            db.runtime.ledger.run = self.id
+            self.asked.follow(db.runtime)
+            budget = db.runtime.sender.budget  # a second attempt goes on with the first one's
+            self.meter = budget.meter = self.meter or budget.meter
+            for name, value in self.job.variables.items():
+                quoted = name.replace('"', '""')
+                db.execute(f'SET VARIABLE "{quoted}" = $1', [value])
+            try:
+                yield db
+            finally:
+                if self.report is not None:
+                    self.report.close(db, self.id)
+
+    def _step(self, db: Connection, number: int, step: Step) -> None:
+        self.events.statement = number
+        self.runs.update(self.id, statement=number)
+        line = excerpt(step.text)[1:-1]
+        self.events.tell("statement_started", statement=number, sql=line)
+        started = time.monotonic()
+        page = self.report.step(db, number) if self.report is not None else nullcontext()
+        try:
+            with page:
+                self._run_step(db, number, step)
+        finally:
+            counts = self.asked.step(db.runtime)
+        seconds = time.monotonic() - started
+        self.events.tell("statement_done", statement=number, **shown(counts, seconds))
+
+    def _run_step(self, db: Connection, number: int, step: Step) -> None:
+        if self.target is not None and number == len(self.script):
+            screen = self._screen if self.job.to is None else None
+            save(db, step, self._part, self.job.form, screen=screen, null=self._null)
+        else:
+            db.execute(step.text)
+            drained(db)
+
+    def _commits(self) -> None:
+        """A run that is killed from here on may have been committed: its record says so."""
+        self.runs.update(self.id, state="committing")
+        self.committing = True
+
+    def _deliver(self) -> None:
+        if self.target is not None:
+            self._part.replace(self.target)
+
+    def _ended(self, error: BaseException | None, seconds: float) -> None:
+        state = _state(error)
+        message = first_line(error) or type(error).__name__ if error is not None else None
+        if self.committing and isinstance(error, KeyboardInterrupt):
+            message = f"while it was committing: {UNKNOWN}"
+        try:
+            self.runs.update(
+                self.id,
+                state=state,
+                ended=time.time(),
+                message=message[:300] if message else None,
+                models=json.dumps(self.asked.models),
+            )
+        except StorageError as lost:
+            warn(f"the end of the run is not recorded: {first_line(lost)}")
+        if self.report is not None:
+            self.report.write(self.id, self.key.name, state, message, self.asked.models)
+        event = "run_done" if error is None else "run_failed"
+        self.events.tell(event, state=state, message=message, **shown(self.asked.total, seconds))
+
+    def _tell_of(self, killed: Mapping[str, Any] | None) -> None:
+        """What the run before left, if it was killed."""
+        if killed is None:
+            return
+        message = (
+            f"the run before was killed at statement {killed['statement']} of "
+            f"{killed['statements']}; all is done again, with its answers from the cache"
+        )
+        if killed["state"] == "committing":
+            message = f"the run before was killed while it was committing: {UNKNOWN}"
+        self.events.tell("note", message=message)
+
+
+def _check_cache(settings: Settings) -> None:
+    """Refuse to begin what would be paid again after an interruption, unless that was asked for."""
+    if settings.cache != "on":
+        return
+    try:
+        file_cache(settings).file.database.write(lambda con: None)
+    except StorageError as error:
+        msg = f"answers can't be kept, so the job would pay twice: {first_line(error)}"
+        hint = f"{error.hint}; cache = 'off' or 'memory' runs it all the same"
+        raise StorageError(msg, hint=hint) from error
+
+
+UNKNOWN = "look whether its changes are in the database"
+
+
+def _state(error: BaseException | None) -> str:
+    if error is None:
+        return "done"
+    if isinstance(error, BudgetExceeded):
+        return "budget"
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+
+
+def _versions() -> str:
+    versions = {"sqlllm": sqlllm.__version__, "duckdb": duckdb.__version__}
+    return json.dumps({**versions, "python": platform.python_version()})

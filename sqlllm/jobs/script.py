@@ -1,0 +1,114 @@
+"""The statements of a script, and how they are run: all in one transaction, or one by one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from sqlllm.connection import Connection
+from sqlllm.rewrite.script import bare, split
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One statement of a script.
+
+    Attributes:
+        text: Without the semicolon and what follows it.
+        kind: As DuckDB calls it: SELECT, INSERT ...
+        is_query: Whether it may stand in `COPY (...)`.
+        has_rows: Whether its result is rows, not a count of what it changed.
+    """
+
+    text: str
+    kind: str
+    is_query: bool
+    has_rows: bool
+
+
+QUERY = re.compile(r"\(|(SELECT|WITH|FROM|VALUES|PIVOT|UNPIVOT|TABLE)\b", re.IGNORECASE)
+
+Run = Callable[[Connection, int, Step], None]
+"""Runs a step, given its number from 1."""
+
+
+class NotAtOnce(Exception):
+    """DuckDB can't run these statements in one transaction."""
+
+
+def steps(con: duckdb.DuckDBPyConnection | Connection, script: str) -> list[Step]:
+    """The statements of a script.
+
+    Raises:
+        duckdb.ParserException: It has a syntax error; nothing has run.
+    """
+    whole = con.extract_statements(script)
+    pieces = split(script)
+    if len(pieces) < len(whole):  # sqlglot can't read what DuckDB can
+        with suppress(IndexError):  # or DuckDB 1.4 has made several, without a text, of a PIVOT
+            pieces = [statement.query for statement in whole]
+    return [_step(con, piece) for piece in pieces]
+
+
+def _step(con: duckdb.DuckDBPyConnection | Connection, piece: str) -> Step:
+    statement = con.extract_statements(piece)[-1]
+    kind, text = statement.type.name, bare(piece)
+    rows = [str(result) for result in statement.expected_result_type]
+    has_rows = kind in ("SELECT", "MULTI") or rows == ["ExpectedResultType.QUERY_RESULT"]
+    returning = re.search(r"\bRETURNING\b", text, re.IGNORECASE) is not None
+    is_query = kind in ("SELECT", "MULTI") and QUERY.match(text) is not None
+    return Step(text, kind, is_query, has_rows or returning)
+
+
+def why_one_by_one(script: Sequence[Step]) -> str | None:
+    """Why a script can't be one transaction, as far as that is seen before it runs."""
+    own = next((step for step in script if step.kind == "TRANSACTION"), None)
+    return f"the script has a transaction of its own ({own.text})" if own else None
+
+
+def at_once(
+    db: Connection, script: Sequence[Step], run: Run, before_commit: Callable[[], None]
+) -> None:
+    """Run a script in one transaction: what ends it early leaves the database as it was.
+
+    Raises:
+        NotAtOnce: DuckDB can't. Nothing is changed; the connection is to be closed.
+    """
+    db.execute("BEGIN TRANSACTION")
+    try:
+        for number, step in enumerate(script, 1):
+            try:
+                run(db, number, step)
+            except duckdb.TransactionException as error:
+                if "conflict" in str(error).lower():  # somebody else changed the same
+                    raise
+                raise NotAtOnce(str(error).partition("\n")[0]) from error
+        before_commit()
+        db.execute("COMMIT")
+    except BaseException:
+        with suppress(duckdb.Error):
+            db.execute("ROLLBACK")
+        raise
+
+
+def one_by_one(db: Connection, script: Sequence[Step], run: Run) -> None:
+    """Run a script as DuckDB does by itself: each statement is kept when it is done."""
+    try:
+        for number, step in enumerate(script, 1):
+            run(db, number, step)
+    except BaseException:
+        with suppress(duckdb.Error):
+            db.execute("ROLLBACK")  # a transaction of the script's own
+        raise
+
+
+def drained(db: Any) -> None:
+    """Fetch what the statement still has: DuckDB computes some of it only then."""
+    if db.description is not None:
+        while db.fetchmany(10_000):
+            pass

@@ -1,0 +1,126 @@
+"""One call as a Polars expression: the SQL call, over the columns as Arrow."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pyarrow as pa
+
+from sqlllm.errors import CallError
+from sqlllm.polars.dtypes import dtype_of, text_form
+from sqlllm.sql import OVER_LISTS, Definition
+
+if TYPE_CHECKING:
+    from sqlllm.connection import Connection
+
+BATCH, ROW, ANSWER = "__ai_batch", "__ai_row", "__ai_answer"
+
+
+def expression(
+    definition: Definition, row: str, given: Mapping[str, Any], connection: Callable[[], Connection]
+) -> pl.Expr:
+    """The expression that calls a function.
+
+    Args:
+        definition: The function.
+        row: The argument that is the row's data.
+        given: Its arguments, by name; of `ai.prompt` the values are `values`.
+        connection: Gives the connection that answers.
+
+    Raises:
+        CallError: No argument is an expression, or a constant has no form in SQL.
+    """
+    columns: list[pl.Expr] = []
+    aggregates = is_aggregate(definition)
+
+    def sql(name: str, value: Any) -> str:
+        if isinstance(value, pl.Series):
+            value = pl.lit(value)
+        if not isinstance(value, pl.Expr):
+            return literal(definition.name, name, value)
+        columns.append(value.implode() if aggregates and name == row else value)
+        return f"__ai_{len(columns) - 1}"
+
+    parts = []
+    for name, value in given.items():
+        if name == "values":
+            parts += [sql(name, each) for each in value]
+        else:
+            option = f"{name} := " if definition.arguments[name] else ""
+            parts.append(option + sql(name, value))
+    if not columns:
+        msg = f"ai.{definition.name} got no column to read"
+        hint = f"give {row} as an expression: pl.col('{row}')"
+        raise CallError(msg, hint=hint)
+    name = definition.name if not aggregates else over_lists(definition)
+    call = text_form(f"ai.{name}({', '.join(parts)})", definition.returns)
+    dtype = dtype_of(definition, given, connection)
+    run = partial(_answers, connection, call, dtype)
+    # Not elementwise, though it is: Polars would call it chunk by chunk, and move it in front of
+    # the filters and joins that were written to spare it rows. Over lists there are few rows.
+    if len(columns) == 1:
+        return columns[0].map_batches(run, dtype, is_elementwise=aggregates)
+    return pl.map_batches(columns, run, dtype, is_elementwise=aggregates)
+
+
+def is_aggregate(definition: Definition) -> bool:
+    """Whether it makes one answer of a group's rows."""
+    return over_lists(definition) in {*OVER_LISTS, *(f"try_{name}" for name in OVER_LISTS)}
+
+
+def over_lists(definition: Definition) -> str:
+    """The name of the same function over a list of texts."""
+    tries, _, name = definition.name.rpartition("try_")
+    return f"{tries}{_}_{name}"
+
+
+def literal(function: str, name: str, value: Any) -> str:
+    """A constant in SQL; what has parts becomes JSON, as the functions read it anyway.
+
+    Example:
+        >>> literal("classify", "labels", ["a", "it's"])
+        'CAST(\\'["a", "it\\'\\'s"]\\' AS JSON)'
+    """
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return repr(value)
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    if isinstance(value, Mapping | Sequence) and not isinstance(value, bytes):
+        try:
+            return f"CAST({literal(function, name, json.dumps(value, ensure_ascii=False))} AS JSON)"
+        except TypeError:
+            pass
+    msg = f"ai.{function}: {name} can't be {value!r}"
+    raise CallError(
+        msg, hint="write text, numbers, true or false, lists and dicts of them, or pl.col"
+    )
+
+
+def _answers(
+    connection: Callable[[], Connection],
+    call: str,
+    dtype: pl.DataType,
+    columns: pl.Series | Sequence[pl.Series],
+    **_: Any,
+) -> pl.Series:
+    """The answers for a batch of rows, in their order."""
+    series = [columns] if isinstance(columns, pl.Series) else list(columns)
+    rows = min(map(len, series)) if 0 in map(len, series) else max(map(len, series))
+    series = [each if len(each) == rows else each.new_from_index(0, rows) for each in series]
+    batch = pl.DataFrame({f"__ai_{i}": each for i, each in enumerate(series)})
+    with connection().cursor() as con:
+        con.register(BATCH, pa.table(batch.with_row_index(ROW)))  # DuckDB itself would copy it
+        answers = con.arrow_table(f"SELECT {ROW}, {call} AS {ANSWER} FROM {BATCH}")
+    found = pl.DataFrame(answers)
+    if not found[ROW].is_sorted():  # as `SET preserve_insertion_order = false` allows
+        found = found.sort(ROW)
+    return found[ANSWER].cast(dtype).alias(series[0].name)

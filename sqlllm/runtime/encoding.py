@@ -1,0 +1,42 @@
+"""Answers as bytes, which is how they are kept, and as the columns that functions read."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from sqlllm.models.base import Batch
+
+Form = Literal["text", "float32", "float16"]
+"""UTF-8, or little-endian numbers: a vector, or one probability per label."""
+
+
+def encode(form: Form, batch: Batch) -> pa.Array:
+    """The answers of a batch as a binary column."""
+    if form == "text":
+        return pa.array(list(map(str, batch.answers)), pa.string()).cast(pa.binary())
+    rows = np.ascontiguousarray(batch.answers, dtype=NUMBERS[form])
+    width = rows.itemsize * rows.shape[1] if rows.ndim == 2 else 0
+    offsets = np.arange(len(rows) + 1, dtype=np.int64) * width
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(rows)]
+    return pa.Array.from_buffers(pa.large_binary(), len(rows), buffers)
+
+
+def column_of(form: Form, answers: pa.Array) -> pa.Array:
+    """A binary column as the column of a function: string, or list of float."""
+    if form == "text":
+        return answers.cast(pa.string())
+    number = np.dtype(NUMBERS[form])
+    offsets, data = answers.buffers()[1:]
+    kind = np.int64 if pa.types.is_large_binary(answers.type) else np.int32
+    ends = np.frombuffer(offsets or bytes(8), kind)[answers.offset :][: len(answers) + 1]
+    values = np.frombuffer(data or b"", number).astype(np.float32, copy=False)
+    mask = answers.is_null() if answers.null_count else None
+    return pa.ListArray.from_arrays(
+        pa.array((ends // number.itemsize).astype(np.int32)), pa.array(values), mask=mask
+    )
+
+
+NUMBERS = {"float32": "<f4", "float16": "<f2"}

@@ -1,0 +1,158 @@
+"""The distinct texts that a statement has read, and which of them each of its chunks has."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+
+import numpy as np
+import pyarrow as pa
+
+from sqlllm.runtime.answers import Array, to_numpy
+from sqlllm.runtime.keyindex import KeyIndex
+from sqlllm.runtime.keys import KEY, keys_of
+from sqlllm.runtime.memory import give_back
+
+TEXT = pa.large_string()
+
+
+class Texts:
+    """Distinct texts, numbered in the order in which they come.
+
+    A statement that collects reads every chunk of rows twice, and once more for each further call.
+    The second time a chunk is known by a digest of its bytes: no text is looked up, or hashed,
+    again.
+
+    Example:
+        >>> texts = Texts()
+        >>> texts.numbers(pa.array(["a", "b", None, "a"])).tolist()
+        [0, 1, -1, 0]
+        >>> texts.numbers(pa.array(["c", "b"])).tolist()
+        [2, 1]
+        >>> texts.column(np.array([2, 0])).to_pylist()
+        ['c', 'a']
+    """
+
+    # What is numbered at a time: texts that repeat are then hashed less.
+    ROWS, BYTES = 1 << 16, 1 << 24
+
+    def __init__(self) -> None:
+        self.nbytes = 0
+        self._columns: list[pa.Array] = []
+        self._keys: list[Array] = []
+        self._starts = [0]  # of each column; the last is the number of texts
+        self._index = KeyIndex()
+        self._chunks: dict[bytes, Array] = {}  # the numbers of its rows, by a chunk's digest
+        self._waiting: dict[bytes, pa.Array] = {}
+        self._rows = self._bytes = 0  # of the chunks that wait
+        self._lock = threading.RLock()
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def note(self, chunk: pa.Array) -> bytes:
+        """Keep a chunk, to be numbered with others; its name for `numbers_of`."""
+        name = _digest(chunk)
+        with self._lock:
+            if name not in self._chunks and name not in self._waiting:
+                self._waiting[name] = chunk.cast(TEXT)
+                self._rows, self._bytes = self._rows + len(chunk), self._bytes + chunk.nbytes
+                if self._rows >= self.ROWS or self._bytes >= self.BYTES:
+                    self._number()
+        return name
+
+    def numbers_of(self, name: bytes) -> Array:
+        """Which text each row of a chunk that was noted has; -1: NULL."""
+        with self._lock:
+            self._number()
+            return self._chunks[name]
+
+    def numbers(self, chunk: pa.Array) -> Array:
+        """Which text each row has; -1: NULL. Texts that are new get the next numbers."""
+        with self._lock:
+            if len(self._columns) == 1 and chunk is self._columns[0]:
+                return np.arange(len(chunk), dtype=np.int32)
+            return self.numbers_of(self.note(chunk))
+
+    def find(self, chunk: pa.Array) -> Array | None:
+        """The same, where all texts are known; else None."""
+        with self._lock:
+            if len(self._columns) == 1 and chunk is self._columns[0]:
+                return np.arange(len(chunk), dtype=np.int32)
+            self._number()
+            known = self._chunks.get(_digest(chunk))
+            if known is not None:
+                return known
+            distinct, rows = _each_once(chunk.cast(TEXT))
+            numbers = self._find(keys_of(distinct))
+            return None if (numbers < 0).any() else np.append(numbers, -1)[rows]
+
+    def column(self, numbers: Array) -> pa.Array:
+        """The texts of these numbers; all of them, in order, without a copy."""
+        with self._lock:
+            self._number()
+            if len(self._columns) > 1:
+                self._columns = [pa.concat_arrays(self._columns)]
+                give_back()
+            every = self._columns[0] if self._columns else pa.array([], TEXT)
+            if len(numbers) == len(every) and (np.diff(numbers) == 1).all():
+                return every
+            return every.take(pa.array(numbers))
+
+    def keys(self, numbers: Array) -> Array:
+        """Their keys: an array of `KEY`."""
+        with self._lock:
+            if len(self._keys) > 1:
+                self._keys = [np.concatenate(self._keys)]
+            return self._keys[0][numbers] if self._keys else np.empty(0, KEY)
+
+    def _number(self) -> None:
+        """Give numbers to the texts of the chunks that wait."""
+        if not self._waiting:
+            return
+        names, chunks = list(self._waiting), list(self._waiting.values())
+        self._waiting.clear()
+        self._rows = self._bytes = 0
+        distinct, rows = _each_once(chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks))
+        keys = keys_of(distinct)
+        numbers = self._find(keys)
+        new = numbers < 0
+        if new.any():
+            fresh = distinct if new.all() else distinct.filter(pa.array(new))
+            numbers[new] = np.arange(len(self), len(self) + len(fresh), dtype=np.int32)
+            self._index.add(keys[new], block=len(self._starts) - 1)
+            self._starts.append(len(self) + len(fresh))
+            self._columns.append(fresh)
+            self._keys.append(keys[new])
+            self.nbytes += fresh.nbytes + 2 * KEY.itemsize * len(fresh)
+        rows = np.append(numbers, np.int32(-1))[rows]
+        self.nbytes += rows.nbytes
+        ends = np.cumsum([len(chunk) for chunk in chunks])[:-1]
+        self._chunks.update(zip(names, np.split(rows, ends), strict=True))
+
+    def _find(self, keys: Array) -> Array:
+        """The number of each key; -1 where it is new."""
+        blocks, rows = self._index.find(keys)
+        starts = np.array(self._starts, np.int32)
+        return np.where(blocks < 0, np.int32(-1), starts[blocks] + rows)
+
+
+def _each_once(texts: pa.Array) -> tuple[pa.Array, Array]:
+    """Each text once, and which of them each row has; -1: NULL."""
+    encoded = texts.dictionary_encode()
+    indices = encoded.indices
+    return encoded.dictionary, to_numpy(indices.fill_null(-1) if indices.null_count else indices)
+
+
+def _digest(texts: pa.Array) -> bytes:
+    """16 bytes that differ where a row does."""
+    validity, offsets, data = texts.buffers()
+    width = np.int64 if pa.types.is_large_string(texts.type) else np.int32
+    ends = np.frombuffer(offsets or bytes(8), width)[texts.offset :][: len(texts) + 1]
+    lengths = (ends - ends[0]).astype(np.int64)
+    digest = hashlib.sha256(lengths.tobytes())  # with the processor's own instructions
+    if data is not None:
+        digest.update(memoryview(data)[ends[0] : ends[-1]])
+    if validity is not None and texts.null_count:
+        digest.update(np.packbits(to_numpy(texts.is_valid())).tobytes())
+    return digest.digest()[:16]

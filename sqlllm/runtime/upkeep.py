@@ -1,0 +1,151 @@
+"""What is in the cache file, and what to do about it: `FROM ai.cache` and `sqlllm cache`."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sqlllm.errors import ConfigError
+from sqlllm.runtime.cache import drop, evict, unpacked
+from sqlllm.runtime.encoding import column_of
+from sqlllm.runtime.keys import KEY
+from sqlllm.storage import Database
+
+LANES = """SELECT model, kind, question, fingerprint, sum(answers) AS answers, sum(bytes) AS bytes,
+    min(made) AS made, max(used) AS used FROM lanes JOIN blocks USING (lane)
+    GROUP BY lane ORDER BY used"""
+
+
+def lanes(database: Database) -> list[dict[str, Any]]:
+    """Each question that has answers: of which model, how many, and when they were used last."""
+
+    def work(con: sqlite3.Connection) -> list[dict[str, Any]]:
+        found = con.execute(LANES)
+        names = [column[0] for column in found.description]
+        return [dict(zip(names, row, strict=True)) for row in found]
+
+    rows = database.read(work)
+    for row in rows:
+        row["made"], row["used"] = (datetime.fromtimestamp(row[n], UTC) for n in ("made", "used"))
+    return rows
+
+
+def prune(database: Database, *, days: float | None = None, max_bytes: int | None = None) -> int:
+    """Drop what was used longest ago, and give the room back to the disk.
+
+    Args:
+        database: The cache.
+        days: Drop what was not used for so long.
+        max_bytes: Drop until no more than this is left.
+
+    Returns:
+        How many answers were dropped.
+    """
+
+    def work(con: sqlite3.Connection) -> int:
+        before = _count(con)
+        if days is not None:
+            old = con.execute(
+                "SELECT block FROM blocks WHERE used < ?", (time.time() - days * 86400,)
+            )
+            drop(con, [block for (block,) in old.fetchall()])
+        if max_bytes is not None:
+            evict(con, max_bytes, keep=1.0)
+        con.execute("DELETE FROM lanes WHERE lane NOT IN (SELECT lane FROM blocks)")
+        return before - _count(con)
+
+    dropped = database.write(work)
+    _give_back(database)
+    return dropped
+
+
+def clear(database: Database, model: str | None = None) -> int:
+    """Drop all answers, or those of one model; how many."""
+
+    def work(con: sqlite3.Connection) -> int:
+        before = _count(con)
+        sql = "SELECT block FROM blocks JOIN lanes USING (lane) WHERE ? IN (model, '')"
+        drop(con, [block for (block,) in con.execute(sql, (model or "",)).fetchall()])
+        con.execute("DELETE FROM lanes WHERE lane NOT IN (SELECT lane FROM blocks)")
+        return before - _count(con)
+
+    dropped = database.write(work)
+    _give_back(database)
+    return dropped
+
+
+def _give_back(database: Database) -> None:
+    """Return what is free within the file to the disk; SQLite does this in no transaction."""
+    database.read(lambda con: con.execute("VACUUM"))
+    database.read(lambda con: con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+
+
+def export(database: Database, to: Path) -> int:
+    """Write all answers to a new file; how many.
+
+    Args:
+        database: The cache.
+        to: `.sqlite`: a cache file, for the setting `cache_file` elsewhere. `.parquet`: a row per
+            answer: model, kind, question, key, and `answer` (text) or `vector` (also the
+            probabilities of labels). Texts that were asked about are in neither: keys are hashes.
+
+    Raises:
+        ConfigError: The file exists, or has another ending.
+    """
+    if to.exists():
+        msg = f"{to} exists already"
+        raise ConfigError(msg, hint="remove it, or name another file")
+    if to.suffix == ".sqlite":
+        to.touch(0o600)  # nobody else's
+        database.read(lambda con: con.execute("VACUUM INTO ?", (str(to),)))
+    elif to.suffix == ".parquet":
+        with pq.ParquetWriter(to, ROW) as writer:
+            database.read(lambda con: [writer.write_batch(batch) for batch in _batches(con)])
+    else:
+        msg = f"{to} must end in .sqlite or .parquet"
+        raise ConfigError(msg, hint="a .sqlite file is a cache, a .parquet file a table")
+    return database.read(_count)
+
+
+ROW = pa.schema(
+    {
+        "model": pa.string(),
+        "kind": pa.string(),
+        "question": pa.string(),
+        "key": pa.binary(KEY.itemsize),
+        "answer": pa.string(),
+        "vector": pa.list_(pa.float32()),
+    }
+)
+
+
+def _batches(con: sqlite3.Connection) -> Iterator[pa.RecordBatch]:
+    """The answers, a block at a time."""
+    sql = """SELECT model, kind, question, form, keys, ends, contents.answers
+        FROM contents JOIN blocks USING (block) JOIN lanes USING (lane) ORDER BY block"""
+    for model, kind, question, form, keys, ends, answers in con.execute(sql):
+        column = column_of(form, unpacked(ends, answers))
+        count, is_text = len(column), form == "text"
+        yield pa.record_batch(
+            [
+                *(pa.array([value] * count, pa.string()) for value in (model, kind, question)),
+                pa.array(
+                    [keys[i : i + 16] for i in range(0, len(keys), 16)], ROW.field("key").type
+                ),
+                column if is_text else pa.nulls(count, pa.string()),
+                pa.nulls(count, ROW.field("vector").type) if is_text else column,
+            ],
+            schema=ROW,
+        )
+
+
+def _count(con: sqlite3.Connection) -> int:
+    (count,) = con.execute("SELECT coalesce(sum(answers), 0) FROM blocks").fetchone()
+    return int(count)

@@ -1,0 +1,277 @@
+"""SQLite files that threads and processes share: the cache of answers, and the record of runs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import threading
+import time
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from sqlllm.errors import StorageError, StorageWarning
+
+Result = TypeVar("Result")
+
+VERSION = 1  # of the tables; a file of another version has another name
+PATIENCE = 60.0  # seconds to wait for another process to finish writing
+DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+
+MOST_OPEN = 32  # files; each takes three of the process's descriptors
+
+_OPENED: deque[weakref.ref[Database]] = deque()
+_OPENING = threading.Lock()
+
+
+class Database:
+    """One SQLite file, in WAL mode, that any number of threads and processes read and write.
+
+    Opened at first use, and closed while others of the process are used and these are many. A
+    damaged file is set aside, with a `StorageWarning`, and begun anew.
+
+    Args:
+        path: The file; None keeps the tables in memory.
+        schema: The statements that make the tables.
+        read_only: Never write, not even to make the file; `write` is an error.
+
+    Attributes:
+        generation: Rises whenever the file is opened again: what was read before may no longer
+            hold.
+
+    Example:
+        >>> numbers = Database(None, ["CREATE TABLE numbers (n INTEGER)"])
+        >>> numbers.write(lambda con: con.execute("INSERT INTO numbers VALUES (7)").rowcount)
+        1
+        >>> numbers.read(lambda con: con.execute("SELECT n FROM numbers").fetchall())
+        [(7,)]
+    """
+
+    def __init__(
+        self, path: Path | None, schema: Sequence[str], *, read_only: bool = False
+    ) -> None:
+        self.path = path
+        self.read_only = read_only
+        self.generation = 0
+        self._schema = schema
+        self._con: sqlite3.Connection | None = None
+        self._pid = 0
+        self._inode = 0
+        self._lock = threading.RLock()
+
+    def read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """What `work` returns; it reads only.
+
+        Raises:
+            StorageError: The file can't be read.
+        """
+        return self._run(work, writes=False)
+
+    def write(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """What `work` returns, once all that it wrote is kept; if it raises, nothing is.
+
+        Raises:
+            StorageError: The file can't be written.
+        """
+        return self._run(work, writes=True)
+
+    def close(self) -> None:
+        """Free the file; the next use opens it again."""
+        with self._lock:
+            if self._con is not None and self._pid == os.getpid():
+                self._con.close()
+            self._con = None
+
+    def _run(self, work: Callable[[sqlite3.Connection], Result], *, writes: bool) -> Result:
+        with self._lock:
+            try:
+                return self._attempt(work, writes=writes)
+            except sqlite3.DatabaseError as error:
+                if not _is_damaged(error) or self.path is None or self.read_only:
+                    raise self._failed(error) from error
+                self._set_aside(self.path, error)
+            try:
+                return self._attempt(work, writes=writes)
+            except sqlite3.DatabaseError as error:
+                raise self._failed(error) from error
+
+    def _attempt(self, work: Callable[[sqlite3.Connection], Result], *, writes: bool) -> Result:
+        con = self._connection()
+        if not writes:
+            return work(con)
+        con.execute("BEGIN IMMEDIATE")
+        try:
+            result = work(con)
+            con.execute("COMMIT")
+        except BaseException:
+            if con.in_transaction:
+                con.execute("ROLLBACK")
+            raise
+        return result
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._con is not None and self._pid == os.getpid() and self._is_same_file():
+            return self._con
+        if self._con is not None and self._pid == os.getpid():
+            self._con.close()
+        self._con = None  # a connection must not cross a fork
+        self.generation += self._pid != 0
+        self._con = self._open()
+        self._pid = os.getpid()
+        if self.path is not None:
+            self._inode = self.path.stat().st_ino
+            self._close_others()
+        return self._con
+
+    def _close_others(self) -> None:
+        """Close what was opened long ago, if that is not in use at this moment."""
+        with _OPENING:
+            _OPENED.append(weakref.ref(self))
+            old = [_OPENED.popleft()() for _ in range(len(_OPENED) - MOST_OPEN)]
+        for database in old:
+            if database is None or database is self:
+                continue
+            if database._lock.acquire(blocking=False):
+                try:
+                    database.close()
+                finally:
+                    database._lock.release()
+            else:
+                with _OPENING:
+                    _OPENED.append(weakref.ref(database))
+
+    def _is_same_file(self) -> bool:
+        """Whether the file is still the one that was opened: somebody may have removed it."""
+        if self.path is None:
+            return True
+        try:
+            return self.path.stat().st_ino == self._inode
+        except OSError:
+            return False
+
+    def _open(self) -> sqlite3.Connection:
+        if self.path is None:
+            con = _connect(":memory:")
+        elif self.read_only:
+            con = _connect(f"{self.path.absolute().as_uri()}?{_read_only(self.path)}")
+        else:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))  # nobody else's
+            except OSError as error:
+                raise self._failed(error) from error
+            con = _connect(self.path.absolute().as_uri())
+        try:
+            self._prepare(con)
+        except BaseException:
+            con.close()
+            raise
+        return con
+
+    def _prepare(self, con: sqlite3.Connection) -> None:
+        if self.read_only:
+            con.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            return
+        _patiently(lambda: con.execute("PRAGMA journal_mode = WAL").fetchone())
+        # A commit outlives the process; after a power cut the last ones may be missing.
+        con.execute("PRAGMA synchronous = NORMAL")
+        if con.execute("PRAGMA user_version").fetchone() == (VERSION,):
+            return
+        con.execute("BEGIN IMMEDIATE")
+        if con.execute("PRAGMA user_version").fetchone() == (0,):
+            for statement in self._schema:
+                con.execute(statement)
+            con.execute(f"PRAGMA user_version = {VERSION}")
+        con.execute("COMMIT")
+
+    def _set_aside(self, path: Path, error: Exception) -> None:
+        """Rename a damaged file, unless another process has just done so."""
+        opened = self._inode
+        self.close()
+        with _only_process(path):
+            found = path.stat().st_ino if path.exists() else 0
+            if found and (found == opened or _is_damaged_file(path)):
+                aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
+                path.rename(aside)
+                for suffix in ("-wal", "-shm"):
+                    with contextlib.suppress(FileNotFoundError):
+                        path.with_name(path.name + suffix).rename(f"{aside}{suffix}")
+                warn(f"{path} is damaged ({error}): it was set aside as {aside.name}")
+
+    def _failed(self, error: Exception) -> StorageError:
+        name = getattr(error, "sqlite_errorname", "")
+        where = str(self.path or "the tables in memory")
+        if name.startswith("SQLITE_BUSY"):
+            return StorageError(
+                f"{where} was in use by another process for {PATIENCE:.0f} seconds",
+                hint="end the process that holds it, or name another file in the settings",
+            )
+        if name == "SQLITE_FULL" or getattr(error, "errno", None) == 28:
+            return StorageError(
+                f"{where} can't be written: the disk is full",
+                hint="free some space (`sqlllm cache prune` empties the cache)",
+            )
+        what = "read" if self.read_only else "written"
+        return StorageError(
+            f"{where} can't be {what}: {error}",
+            hint="see whether the disk has room and the folder can be written, "
+            "or name another file in the settings",
+        )
+
+
+def warn(message: str) -> None:
+    """Tell the user that something is not kept, or was lost; nothing fails for it."""
+    logging.getLogger("sqlllm.storage").warning("%s", message)
+    warnings.warn(message, StorageWarning, stacklevel=2)
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        uri, timeout=PATIENCE, isolation_level=None, check_same_thread=False, uri=True
+    )
+
+
+def _read_only(path: Path) -> str:
+    """How to open a file that won't be written: WAL needs a writable folder, unless nobody else
+    may write there either."""
+    return "mode=ro" if os.access(path.parent, os.W_OK) else "mode=ro&immutable=1"
+
+
+def _patiently(work: Callable[[], object]) -> None:
+    """Try again while another process holds the file: SQLite itself doesn't wait here."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            work()
+            return
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > end:
+                raise
+        time.sleep(0.01)
+
+
+def _is_damaged(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorname", "").startswith(DAMAGED)
+
+
+def _is_damaged_file(path: Path) -> bool:
+    con = _connect(path.absolute().as_uri())
+    try:
+        return bool(con.execute("PRAGMA quick_check(1)").fetchone() != ("ok",))
+    except sqlite3.DatabaseError as error:
+        return _is_damaged(error)
+    finally:
+        con.close()
+
+
+@contextlib.contextmanager
+def _only_process(path: Path) -> Iterator[None]:
+    from filelock import FileLock
+
+    with FileLock(f"{path}.lock", timeout=PATIENCE):
+        yield

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import duckdb
+import pytest
+from rich.cells import cell_len
+
+import sqlllm
+from sqlllm.cli import main
+from sqlllm.jobs.result import save
+from sqlllm.jobs.script import steps
+
+ODD = """
+SELECT * FROM (VALUES
+    (1, 'a "quoted", b', [1, NULL], NULL, 170141183460469231731687303715884105727),
+    (NULL, 'two' || chr(10) || 'lines | ü 漢', [], {'k': 'x''y'}, -1),
+    (3, '', NULL, {'k': NULL}, 0)
+) t(n, "te|xt", l, s, h)
+"""
+
+VALUES = [
+    (1, 'a "quoted", b', [1, None], None, 2**127 - 1),
+    (None, "two\nlines | ü 漢", [], {"k": "x'y"}, -1),
+    (3, "", None, {"k": None}, 0),
+]
+
+
+def printed(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capfd.readouterr()
+    assert main(["sql", ODD, *arguments]) == 0
+    return capfd.readouterr().out
+
+
+def test_csv(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "o.csv"
+    text = printed(capfd, "-o", "csv")
+    path.write_text(text, newline="")
+    types = (
+        "{'n': 'INT', 'te|xt': 'VARCHAR', 'l': 'INT[]', 's': 'STRUCT(k VARCHAR)', 'h': 'HUGEINT'}"
+    )
+    query = f"FROM read_csv('{path}', columns = {types}, allow_quoted_nulls = false)"
+    assert duckdb.execute(query).fetchall() == VALUES
+    assert text.splitlines()[0] == "n,te|xt,l,s,h"
+    assert text.endswith("\n3,\"\",,{'k': NULL},0\n")
+
+
+def test_json(capfd: pytest.CaptureFixture[str]) -> None:
+    rows = [tuple(json.loads(line).values()) for line in printed(capfd, "-o", "json").splitlines()]
+    assert rows == VALUES
+
+
+def test_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "o.parquet"
+    assert main(["sql", ODD, "--to", str(path)]) == 0
+    found = duckdb.execute(f"SELECT * REPLACE (h::DOUBLE AS h) FROM '{path}'").fetchall()
+    assert [row[:4] for row in found] == [row[:4] for row in VALUES]
+
+
+def test_markdown(capfd: pytest.CaptureFixture[str]) -> None:
+    assert printed(capfd, "-o", "markdown").splitlines() == [
+        "| n | te\\|xt | l | s | h |",
+        "| --- | --- | --- | --- | --- |",
+        '| 1 | a "quoted", b | [1, NULL] | NULL | 170141183460469231731687303715884105727 |',
+        "| NULL | two<br>lines \\| ü 漢 | [] | {'k': 'x\\\\'y'} | -1 |",
+        "| 3 |  | NULL | {'k': NULL} | 0 |",
+    ]
+
+
+def test_a_table_in_a_pipe_is_as_wide_as_it_takes(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["sql", "SELECT repeat('x', 300) AS a, '[bold]' AS b, chr(27) || '[2J' AS c"]) == 0
+    out = capfd.readouterr().out
+    assert "x" * 300 in out
+    assert "[bold]" in out
+    assert "\x1b" not in out
+    assert "␛[2J" in out
+
+
+def on_a_terminal(query: str, columns: int = 60, lines: int = 24, **environ: str) -> str:
+    """What `sqlllm sql` writes to a terminal of that size."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sqlllm", "sql", query],
+        stdout=theirs,
+        env={
+            **os.environ,
+            "TERM": "xterm",
+            "COLUMNS": str(columns),
+            "LINES": str(lines),
+            **environ,
+        },
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+        while part := os.read(ours, 100_000):
+            shown += part
+    os.close(ours)
+    assert process.wait(60) == 0
+    return shown.decode()
+
+
+def without_styles(text: str) -> list[str]:
+    return re.sub(r"\x1b\[[\d;]*m", "", text).splitlines()
+
+
+def test_a_table_on_a_terminal_fits_it_and_tells_null_from_a_text() -> None:
+    shown = on_a_terminal(
+        "SELECT repeat('word ', 60) AS a, i, [NULL, 'NULL', ''][i + 1] AS n FROM range(3) t(i)"
+    )
+    lines = without_styles(shown)
+    assert max(map(len, lines)) == 60
+    assert len(lines) <= 24
+    assert sum("…" in line for line in lines) == 3
+    assert shown.count("\x1b[2mNULL\x1b[0m") == 1
+    assert [line.count("NULL") for line in lines if "│ 0 │" in line or "│ 1 │" in line] == [1, 1]
+
+
+def drawn(query: str, columns: int, lines: int) -> list[str]:
+    """A table as a screen of that size gets it."""
+    with sqlllm.connect(record=False) as db, tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table"
+        (step,) = steps(db, query)
+        save(db, step, path, "table", screen=os.terminal_size((columns, lines)))
+        return without_styles(path.read_text())
+
+
+def test_a_row_a_line_where_there_are_many_and_one_row_whole() -> None:
+    many = drawn("SELECT i, repeat('漢', 40) || chr(10) || 'x' AS a FROM range(30) t(i)", 30, 24)
+    assert len(many) == 34
+    assert {cell_len(line) for line in many} == {30}
+    assert many[3] == "│  0 │ 漢漢漢漢漢漢漢漢漢漢… │"
+    one = drawn("SELECT repeat('a ', 500) || 'end' AS a, '' AS b", 40, 10)
+    assert max(map(len, one)) <= 40
+    assert "end" in "".join(one)
+    assert "…" not in "".join(one)
+
+
+def test_columns_that_do_not_fit_are_left_out_and_counted() -> None:
+    query = "SELECT " + ", ".join(f"'value {n}' AS c{n}" for n in range(40))
+    shown = drawn(query, 60, 24)
+    assert max(map(len, shown)) <= 60
+    assert shown[1].split()[1:4:2] == ["c0", "c1"]
+    assert "c39" in shown[1]
+    assert shown[-1] == "5 of 40 columns; `--output csv` writes all"
+
+
+def test_emoji_flags_and_marks_keep_the_frame_straight() -> None:
+    shown = drawn("SELECT unnest(['👨‍👩‍👧', '漢字', 'e\u0301', '🇩🇪', '❤️']) AS a, 1 AS b", 30, 24)
+    assert len({cell_len(line) for line in shown}) == 1
+
+
+def test_a_long_table_says_what_it_leaves_out(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["sql", "FROM range(1500) t(i)"]) == 0
+    out = capfd.readouterr().out
+    assert "│ 999 " in out
+    assert "│ 1000 " not in out
+    assert out.endswith("\n1,000 of 1,500 rows; `--output csv` writes all\n")
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("CREATE TABLE t(a INT); INSERT INTO t VALUES (1), (2) RETURNING a", "a\n1\n2\n"),
+        ("CREATE TABLE t(a INT); INSERT INTO t VALUES (1)", ""),
+        ("CREATE TABLE t(a INT); SHOW TABLES -- all\n;", "name\nt\n"),
+        (
+            "SELECT 1 AS a; SELECT a, a AS b FROM range(2) t(a) ORDER BY a DESC; -- x",
+            "a,b\n1,1\n0,0\n",
+        ),
+        ("SELECT now() < TIMESTAMPTZ '1970-01-01 00:00:00+00' AS t", "t\nfalse\n"),
+        ("", ""),
+    ],
+)
+def test_the_last_statement_is_printed(
+    capfd: pytest.CaptureFixture[str], query: str, expected: str
+) -> None:
+    assert main(["sql", query, "--format", "csv"]) == 0
+    assert capfd.readouterr().out == expected
+
+
+def test_a_pipe() -> None:
+    command = f"echo \"SELECT 'ü' AS a\" | {sys.executable} -m sqlllm sql - -o csv | cat"
+    done = subprocess.run(command, shell=True, capture_output=True, check=True)
+    assert done.stdout.decode() == "a\nü\n"
+    head = f"echo 'FROM range(1000000)' | {sys.executable} -m sqlllm sql -o csv | head -1"
+    done = subprocess.run(head, shell=True, capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"range\n", b"")
+
+
+def test_whoever_reads_may_stop_reading() -> None:
+    head = f"{sys.executable} -m sqlllm functions | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", head], capture_output=True, check=True)
+    assert done.stderr == b""
+    assert done.stdout.splitlines()[-1] == b"0"
+
+
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_what_is_no_text_is_refused(
+    errors: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stdin = io.TextIOWrapper(io.BytesIO(b"SELECT '\xff'"), "utf-8", errors)
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert main(["sql"]) == 1
+    assert capfd.readouterr().err.startswith("sqlllm: standard input is not UTF-8")
