@@ -249,8 +249,10 @@ def _one(column: Any) -> pa.Array:
 
 
 def _number(column: Any) -> int:
-    """The first value, which holds for the whole chunk; 0 for NULL."""
-    return int(column[0].as_py() or 0) if len(column) else 0
+    """The first value, which holds for the whole chunk; 0 for NULL, and for no query: DuckDB 1.4
+    says 2**64 - 1 where it computes a constant before the query has a number."""
+    value = int(column[0].as_py() or 0) if len(column) else 0
+    return value if value < 1 << 63 else 0
 
 
 def _python(value: Any) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
+import duckdb
 import polars as pl
 import pyarrow as pa
 import pyarrow.dataset
@@ -26,7 +27,10 @@ shadow = pl.DataFrame(ROWS)
 
 
 def pandas_frame() -> Any:
-    return pytest.importorskip("pandas", reason="pandas is not installed").DataFrame(ROWS)
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    if duckdb.__version__ < "2" and pandas.__version__ >= "3":
+        pytest.skip("DuckDB 1.4 reads no text of pandas 3")
+    return pandas.DataFrame(ROWS)
 
 
 KINDS: dict[str, Callable[[], Any]] = {
