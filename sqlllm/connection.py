@@ -14,12 +14,11 @@ import duckdb
 import pyarrow as pa
 
 from sqlllm.errors import first_line
+from sqlllm.execution import Execution
 from sqlllm.explain import CallPlan, Explanation, counted
 from sqlllm.installation import DuckDB, Installation, install_on
-from sqlllm.interrupt import on_interrupt
 from sqlllm.models.base import Model
 from sqlllm.rewrite import TEXTUAL, Plan, Statement, plan, rules
-from sqlllm.runtime import trace
 from sqlllm.runtime.history import History, Ran
 from sqlllm.runtime.runtime import Runtime
 from sqlllm.settings import Settings
@@ -30,14 +29,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-
-# Raised before anything ran: the statement could not be parsed or bound.
-_UNBOUND = (
-    duckdb.ParserException,
-    duckdb.BinderException,
-    duckdb.CatalogException,
-    duckdb.NotImplementedException,
-)
 
 _PARAMETER = re.compile(r"[$?]")
 
@@ -138,9 +129,6 @@ class Connection:
     `sql`, `execute`, `executemany` and `query` rewrite; `fetch*` and everything else is passed
     through. `sql` returns DuckDB's own lazy relation: what fails while that is fetched arrives as
     `duckdb.InvalidInputException` with the original's text. `execute` raises the original.
-
-    Attributes:
-        refused: Statements as the rules made them that DuckDB could not bind.
     """
 
     def __init__(
@@ -152,7 +140,7 @@ class Connection:
         ((self._id,),) = con.execute("SELECT current_connection_id()").fetchall()
         self._installation = installation
         self._rewrite = frozenset(rewrite)
-        self.refused: frozenset[str] = frozenset()
+        self._execution = Execution(con, self._id, installation)
         self._arguments = {d.name: d.arguments for d in definitions() if d.arguments}
 
     def sql(self, query: str, **options: Any) -> Any:
@@ -170,13 +158,13 @@ class Connection:
         """The rows of a query, asked at once as by `execute`, without a copy as by `sql`."""
         given: dict[str, Any] = {} if parameters is None else {"params": parameters}
         relation = self._planned(seen(self._con.sql), query, **given)
-        return pa.table({}) if relation is None else self._guard(relation.to_arrow_table)
+        return pa.table({}) if relation is None else self._execution.guard(relation.to_arrow_table)
 
     def executemany(self, query: str, parameters: object = None) -> Self:
         """As `duckdb.DuckDBPyConnection.executemany`."""
         # Only the text: a row of parameters may fail to bind when rows before it have run.
         made = plan(query, self._arguments, self._rewrite & TEXTUAL)
-        self._guard(seen(self._con.executemany), made.sql, parameters)
+        self._execution.guard(seen(self._con.executemany), made.sql, parameters)
         return self
 
     def explain(
@@ -255,8 +243,8 @@ class Connection:
         self, calls: list[CallPlan], statement: Statement, parameters: object
     ) -> list[CallPlan]:
         """Run a statement; its calls, with what each asked."""
-        self._statement(seen(self._con.execute), statement, parameters)
-        while self._guard(self._con.fetchmany, 10_000):
+        self._execution.statement(seen(self._con.execute), statement, parameters)
+        while self._execution.guard(self._con.fetchmany, 10_000):
             pass
         usage = self._installation.runtime.statements.latest(self._id).usage
         return [replace(c, actual=usage.get(bytes.fromhex(c.lane))) for c in calls]
@@ -269,6 +257,15 @@ class Connection:
     def plan(self, query: str) -> Plan:
         """What a script without parameters becomes; nothing is run or counted."""
         return self._plan(query)
+
+    @property
+    def refused(self) -> frozenset[str]:
+        """Statements as the rules made them that DuckDB could not bind: they run as written."""
+        return self._execution.refused
+
+    @refused.setter
+    def refused(self, statements: frozenset[str]) -> None:
+        self._execution.refused = statements
 
     @property
     def runtime(self) -> Runtime:
@@ -334,7 +331,7 @@ class Connection:
         if not callable(member):
             return member
         call = member if name.startswith("fetch") else seen(member)  # `from_query` reads variables
-        return lambda *args, **options: self._guard(call, *args, **options)
+        return lambda *args, **options: self._execution.guard(call, *args, **options)
 
     def _columns(self, query: str, parameters: object = None) -> list[str] | None:
         """The names of a query's columns; it is bound, not run."""
@@ -352,69 +349,13 @@ class Connection:
     ) -> Any:
         self._forget()
         if not isinstance(query, str):
-            return self._guard(call, query, *args, **options)
+            return self._execution.guard(call, query, *args, **options)
         parameters = args[0] if args else options.get("params")
         made = self._plan(query, parameters, lazy=lazy)
         ran = Ran(made.original, made.sql, made.fired, made.notes)
         self.history.begin(self._id, ran)
         try:
-            return self._run(made, call, query, *args, **options)
+            return self._execution.script(made, call, query, *args, **options)
         except BaseException as error:
             ran.error = first_line(error) or type(error).__name__
             raise
-
-    def _run(
-        self, made: Plan, call: Callable[..., Any], query: str, *args: Any, **options: Any
-    ) -> Any:
-        if not made.rewritten:
-            return self._guard(call, made.sql, *args, **options)
-        self._con.extract_statements(query)  # a script with a syntax error runs no statement
-        *before, last = made.statements
-        for statement in before:
-            self._statement(seen(self._con.execute), statement)
-        return self._statement(call, last, *args, **options)
-
-    def _statement(
-        self, call: Callable[..., Any], statement: Statement, *args: Any, **options: Any
-    ) -> Any:
-        """Run one statement as it was rewritten; where DuckDB can't bind that, as it was written.
-
-        One at a time: nothing of a statement has run when it can't be bound, but statements
-        before it have.
-        """
-        if statement.sql == statement.original or statement.sql in self.refused:
-            return self._guard(call, statement.original, *args, **options)
-        try:
-            return self._guard(call, statement.sql, *args, **options)
-        except _UNBOUND as error:
-            self.refused |= {statement.sql}
-            unbound = error
-        except duckdb.Error as error:
-            raise _without_line(error) from None
-        try:  # the user's own text says what is wrong with it, or runs as it stands
-            return self._guard(call, statement.original, *args, **options)
-        except duckdb.TransactionException as error:
-            if "aborted" not in str(error):
-                raise
-            raise _without_line(unbound) from None  # DuckDB 2.0 has ended the user's transaction
-
-    def _guard(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        statements = self._installation.runtime.statements
-        statements.contexts[self._id] = trace.context()
-        try:
-            with on_interrupt(lambda: statements.interrupt(self._id)):
-                return call(*args, **options)
-        except (duckdb.Error, RuntimeError) as error:
-            if self._id in statements.interrupted:
-                statements.interrupted.discard(self._id)
-                raise KeyboardInterrupt from error
-            original = self._installation.original(error)
-            if original is None:
-                raise
-            raise original from error
-
-
-def _without_line(error: duckdb.Error) -> duckdb.Error:
-    """The error without the line that it points to, where the user wrote another."""
-    message, line, _ = str(error).partition("\n\nLINE ")
-    return type(error)(message) if line else error

@@ -16,7 +16,7 @@ import pytest
 
 import sqlllm
 import sqlllm.rewrite
-from sqlllm import connection, explain, variables
+from sqlllm import connection, execution, explain, variables
 
 ROWS = {"id": [1, 2, 3, 4], "text": ["a good one", "bad", None, "bad"]}
 ASK = "SELECT ai.complete(text) FROM {} ORDER BY id"
@@ -157,7 +157,7 @@ def our_names() -> list[str]:
         for module in pkgutil.iter_modules(sqlllm.rewrite.__path__)
     ]
     found: set[str] = set()
-    for module in (connection, explain, variables, sqlllm.rewrite, *rules):
+    for module in (connection, execution, explain, variables, sqlllm.rewrite, *rules):
         found |= set(vars(module))
         for thing in vars(module).values():
             members = vars(thing).values() if isinstance(thing, type) else (thing,)

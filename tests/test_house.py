@@ -26,6 +26,7 @@ LAYERS = [
     {"views", "explain"},
     {"report"},
     {"installation", "interrupt", "variables"},
+    {"execution"},
     {"connection"},
     {"dbt", "polars"},
     {"bench", "jobs"},

@@ -463,6 +463,22 @@ def test_interrupts_return_within_one_batch(jobs: Jobs, number: signal.Signals) 
     assert len(lines(notes)) == 5000  # the batch that was on its way is kept
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupts_end_a_scan_that_asks_nobody(jobs: Jobs, number: signal.Signals) -> None:
+    script = jobs.write("SELECT sum(a.i * b.i) FROM range(1000000) a(i), range(10000000) b(i)")
+    with worker((script, "-d", jobs.database), jobs.folder / "notes") as process:
+        assert process.stderr is not None
+        while b"1/1" not in process.stderr.readline():
+            pass
+        time.sleep(0.5)
+        started = time.monotonic()
+        process.send_signal(number)
+        process.communicate(timeout=60)
+    assert time.monotonic() - started < 10  # the scan would take hours
+    assert process.returncode == 130
+    assert runs()[0]["state"] == "interrupted"
+
+
 def test_eight_processes_on_one_cache(jobs: Jobs) -> None:
     """Each has a database of its own; the questions overlap."""
     script = jobs.write(

@@ -305,7 +305,8 @@ def test_in_a_browser(db: sqlllm.Connection, path: Path, tmp_path: Path) -> None
     started = {}
     for name, scheme in (("light", 1), ("dark", 0)):
         command = [
-            chromium, "--headless", "--no-sandbox", "--disable-gpu",
+            chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
             f"--user-data-dir={tmp_path / name}", f"--blink-settings=preferredColorScheme={scheme}",
             f"--screenshot={tmp_path / name}.png", "--window-size=600,600", path.as_uri(),
         ]  # fmt: skip
@@ -313,7 +314,7 @@ def test_in_a_browser(db: sqlllm.Connection, path: Path, tmp_path: Path) -> None
         started[name] = subprocess.Popen(command, stdout=quiet, stderr=quiet)
     found = {}
     for name, process in started.items():
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=120) == 0
         width, height, found[name] = pixels((tmp_path / f"{name}.png").read_bytes())
         assert (width, height) == (600, 600)
         assert len(found[name]) > 50

@@ -13,9 +13,9 @@ import duckdb
 from sqlllm.cli import dots, output
 from sqlllm.cli.catalog import read
 from sqlllm.cli.completion import Catalog
-from sqlllm.cli.stopping import interrupt, stopping
 from sqlllm.cli.typed import LEAVE, pieces
 from sqlllm.errors import SqlllmError
+from sqlllm.interrupt import end_query, stopping
 from sqlllm.jobs.asked import Counts
 from sqlllm.jobs.result import save
 from sqlllm.jobs.script import Step, steps
@@ -58,7 +58,7 @@ class Session:
         late.daemon = True
 
         def stop() -> None:
-            interrupt(self.db)
+            end_query(self.db)
             if not late.ident:
                 late.start()
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlllm.cli import output
-from sqlllm.cli.stopping import interrupt, stopping
 from sqlllm.errors import CallError
+from sqlllm.interrupt import end_query, stopping
 
 if TYPE_CHECKING:
     from sqlllm.connection import Connection
@@ -33,7 +33,7 @@ def sql(given: argparse.Namespace) -> None:
 
     with connect(given.database) as db, output.on_stdout() as spare:
         text = output.query(given.query)
-        with stopping(partial(interrupt, db)):
+        with stopping(partial(end_query, db)):
             run(db, text, given.output, given.to, spare)
         for line in db.execute(
             "SELECT format('{} · {}: {} rows, {} distinct, {} cached, {} sent, {:.1f} s', "

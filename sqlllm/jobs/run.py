@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from sqlllm.errors import (
     excerpt,
     first_line,
 )
+from sqlllm.interrupt import end_query, stopping
 from sqlllm.jobs.asked import Asked, Counts
 from sqlllm.jobs.events import Events, OnEvent, shown
 from sqlllm.jobs.job import JobFile
@@ -248,7 +250,7 @@ class _JobRun:
                 raise
             msg = f"{self.job.database} is open in another process: {error}"
             raise JobRunning(msg, hint="close it there, or wait") from error
-        with db:
+        with db, stopping(partial(end_query, db)):
             db.refused = refused
             db.runtime.ledger.run = self.id
             self.asked.follow(db.runtime)

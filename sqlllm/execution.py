@@ -1,0 +1,97 @@
+"""How planned statements run: as rewritten, else as written, with the errors of their calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import duckdb
+
+from sqlllm.installation import DuckDB, Installation
+from sqlllm.interrupt import on_interrupt
+from sqlllm.rewrite import Plan, Statement
+from sqlllm.runtime import trace
+from sqlllm.variables import seen
+
+# Raised before anything ran: the statement could not be parsed or bound.
+_UNBOUND = (
+    duckdb.ParserException,
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.NotImplementedException,
+)
+
+
+class Execution:
+    """Runs statements on one DuckDB connection.
+
+    Args:
+        con: The connection.
+        connection_id: DuckDB's number of it.
+        installation: The functions of its database.
+
+    Attributes:
+        refused: Statements as the rules made them that DuckDB could not bind.
+    """
+
+    def __init__(self, con: DuckDB, connection_id: int, installation: Installation) -> None:
+        self.refused: frozenset[str] = frozenset()
+        self._con, self._id, self._installation = con, connection_id, installation
+
+    def script(
+        self, made: Plan, call: Callable[..., Any], query: str, *args: Any, **options: Any
+    ) -> Any:
+        """Run a planned script; of the last statement, what `call`, a method of DuckDB's, gives."""
+        if not made.rewritten:
+            return self.guard(call, made.sql, *args, **options)
+        self._con.extract_statements(query)  # a script with a syntax error runs no statement
+        *before, last = made.statements
+        for statement in before:
+            self.statement(seen(self._con.execute), statement)
+        return self.statement(call, last, *args, **options)
+
+    def statement(
+        self, call: Callable[..., Any], statement: Statement, *args: Any, **options: Any
+    ) -> Any:
+        """Run one statement as it was rewritten; where DuckDB can't bind that, as it was written.
+
+        One at a time: nothing of a statement has run when it can't be bound, but statements
+        before it have.
+        """
+        if statement.sql == statement.original or statement.sql in self.refused:
+            return self.guard(call, statement.original, *args, **options)
+        try:
+            return self.guard(call, statement.sql, *args, **options)
+        except _UNBOUND as error:
+            self.refused |= {statement.sql}
+            unbound = error
+        except duckdb.Error as error:
+            raise _without_line(error) from None
+        try:  # the user's own text says what is wrong with it, or runs as it stands
+            return self.guard(call, statement.original, *args, **options)
+        except duckdb.TransactionException as error:
+            if "aborted" not in str(error):
+                raise
+            raise _without_line(unbound) from None  # DuckDB 2.0 has ended the user's transaction
+
+    def guard(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Call DuckDB: Ctrl-C ends what a model does, too, and errors of our own arrive as such."""
+        statements = self._installation.runtime.statements
+        statements.contexts[self._id] = trace.context()
+        try:
+            with on_interrupt(lambda: statements.interrupt(self._id)):
+                return call(*args, **options)
+        except (duckdb.Error, RuntimeError) as error:
+            if self._id in statements.interrupted:
+                statements.interrupted.discard(self._id)
+                raise KeyboardInterrupt from error
+            original = self._installation.original(error)
+            if original is None:
+                raise
+            raise original from error
+
+
+def _without_line(error: duckdb.Error) -> duckdb.Error:
+    """The error without the line that it points to, where the user wrote another."""
+    message, line, _ = str(error).partition("\n\nLINE ")
+    return type(error)(message) if line else error
