@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial, wraps
+from functools import lru_cache, partial, wraps
 from typing import Any
 
 import pyarrow as pa
@@ -232,8 +232,9 @@ def function(*, returns: str, takes: str = "VARCHAR") -> Callable[[Body], Functi
 
 def _by_options(body: Callable[[str, pa.Array], pa.Array], text: pa.Array, options: Any) -> Any:
     """One call per distinct options: one as a rule, more when they come from columns."""
-    if len(options) and pc.all(pc.equal(options, options[0]), skip_nulls=False).as_py():
-        return body(options[0].as_py(), text)
+    first = options[0].as_py() if len(options) else None
+    if first is not None and options.equals(_repeated(first, len(options))):
+        return body(first, text)
     groups = options.dictionary_encode()
     parts, places = [], []
     for i, value in enumerate(groups.dictionary):
@@ -244,8 +245,15 @@ def _by_options(body: Callable[[str, pa.Array], pa.Array], text: pa.Array, optio
     return pa.concat_arrays(parts).take(order) if parts else pa.nulls(0)
 
 
+@lru_cache(maxsize=16)
+def _repeated(options: str, rows: int) -> pa.Array:
+    return pa.repeat(options, rows)
+
+
 def _one(column: Any) -> pa.Array:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # which copies
 
 
 def _number(column: Any) -> int:

@@ -94,14 +94,15 @@ def test_each_answer_is_found_again(added: list[dict[int, int]], asked: list[int
     answers = Answers()
     for new in added:
         numbers = np.array(list(new), np.int64)
-        waiting = numbers[~answers.filled(numbers)].tolist()
+        waiting = answers.missing(numbers).tolist()
         assert not expected.keys() & set(waiting)
         fresh = [bytes([new[n]]) if new[n] >= 0 else sqlllm.ModelError(str(n)) for n in waiting]
         column = pa.array([a if isinstance(a, bytes) else None for a in fresh], pa.binary())
         failed = {i: a for i, a in enumerate(fresh) if not isinstance(a, bytes)}
         answers.fill(np.array(waiting, np.int64), column, failed)
         expected |= dict(zip(waiting, fresh, strict=True))
-    assert answers.filled(np.array(asked, np.int64)).tolist() == [n in expected for n in asked]
+    missing = answers.missing(np.array(asked, np.int64)).tolist()
+    assert missing == [n for n in asked if n not in expected]
     known = np.array([n for n in asked if n in expected], np.int64)
     found = [expected[n] for n in known.tolist()]
     assert answers.take(known).to_pylist() == [a if isinstance(a, bytes) else None for a in found]

@@ -24,6 +24,22 @@ def to_numpy(column: pa.Array) -> Array:
     return found
 
 
+def packed(column: pa.Array) -> tuple[Array, memoryview]:
+    """Of a column of text or bytes: where each value ends, after a 0, and the bytes of all.
+
+    Example:
+        >>> ends, data = packed(pa.array(["ab", None, "c"])[1:])
+        >>> ends.tolist(), bytes(data)
+        ([0, 0, 1], b'c')
+    """
+    _, offsets, data = column.buffers()
+    wide = pa.types.is_large_string(column.type) or pa.types.is_large_binary(column.type)
+    ends = np.frombuffer(offsets or bytes(8), np.int64 if wide else np.int32)
+    ends = ends[column.offset :][: len(column) + 1]
+    held = memoryview(data)[ends[0] : ends[-1]] if data is not None else memoryview(b"")
+    return ends - ends[0] if ends[0] else ends, held
+
+
 def joined(columns: list[pa.Array]) -> pa.Array:
     """One column of several."""
     if len(columns) == 1:
@@ -48,8 +64,8 @@ class Answers:
     Example:
         >>> answers = Answers()
         >>> answers.fill(np.array([7, 3]), pa.array([b"seven", b"three"]))
-        >>> answers.take(np.array([3, 7])).to_pylist(), answers.filled(np.array([3, 4])).tolist()
-        ([b'three', b'seven'], [True, False])
+        >>> answers.take(np.array([3, 7])).to_pylist(), answers.missing(np.array([3, 4])).tolist()
+        ([b'three', b'seven'], [4])
     """
 
     def __init__(self) -> None:
@@ -59,12 +75,12 @@ class Answers:
         self._errors: dict[int, SqlllmError] = {}
         self._lock = threading.Lock()
 
-    def filled(self, numbers: Array) -> Array:
-        """Whether there is an answer, or an error, for each number."""
+    def missing(self, numbers: Array) -> Array:
+        """Those that have neither an answer nor an error."""
         with self._lock:
             self._make_room(numbers)
-            filled: Array = self._at[numbers] >= 0
-            return filled
+            missing: Array = numbers[self._at[numbers] < 0]
+            return missing
 
     def fill(
         self, numbers: Array, answers: pa.Array, errors: Mapping[int, SqlllmError] = NO_ERRORS
@@ -92,6 +108,8 @@ class Answers:
             return pa.array([], pa.binary())
         with self._lock:
             at = self._at[numbers]
+            if len(self._parts) == 1:
+                return self._parts[0].take(pa.array(at))
             ends = np.cumsum([len(part) for part in self._parts])
             first, last = np.searchsorted(ends, [at.min(), at.max()], side="right").tolist()
             if first != last:

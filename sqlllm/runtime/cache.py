@@ -23,8 +23,8 @@ import numpy as np
 import pyarrow as pa
 
 from sqlllm.errors import StorageError
-from sqlllm.runtime.answers import BLOCK, Array, joined
-from sqlllm.runtime.keyindex import KeyIndex
+from sqlllm.runtime.answers import BLOCK, Array, joined, packed
+from sqlllm.runtime.keyindex import SPAN, KeyIndex
 from sqlllm.runtime.keys import KEY, Lane
 from sqlllm.storage import Database, warn
 
@@ -117,9 +117,10 @@ class BlockCache:
             known = self._known(lane)
             if known is None:
                 return pa.nulls(len(keys), pa.binary())
-            blocks, rows = known.index.find(keys)
-            if (blocks < 0).any() and self._refresh(known):
-                blocks, rows = known.index.find(keys)
+            places = known.index.find(keys)
+            if (places < 0).any() and self._refresh(known):
+                places = known.index.find(keys)
+            blocks, rows = places // SPAN, places % SPAN
             wanted = np.unique(blocks[blocks >= 0]).tolist()
             self._mark(wanted)
             order = np.argsort(blocks, kind="stable")
@@ -221,7 +222,7 @@ class BlockCache:
 
         moved = self.database.write(work)
         if moved:
-            known.index.move(moved)
+            known.index.move({old * SPAN: new * SPAN + at for old, (new, at) in moved.items()})
             known.seen = max(known.seen, *(new for new, _ in moved.values()))
             for block in moved:
                 column = self._decoded.pop(block, None)
@@ -236,7 +237,7 @@ def _look(con: sqlite3.Connection, known: _Known) -> bool:
         (known.number, known.seen),
     ).fetchall()
     for block, keys in new:
-        known.index.add(np.frombuffer(keys, KEY), block)
+        known.index.add(np.frombuffer(keys, KEY), block * SPAN)
         known.seen = block
     return bool(new)
 
@@ -340,11 +341,8 @@ def _checksum(*blobs: bytes) -> int:
 
 def _blobs(answers: pa.Array) -> tuple[bytes, bytes]:
     """Where each answer ends, and the bytes of all."""
-    column = answers.cast(pa.large_binary())
-    _, offsets, data = column.buffers()
-    ends = np.frombuffer(offsets, np.int64)[column.offset :][: len(column) + 1]
-    held = memoryview(data)[ends[0] : ends[-1]] if data is not None else b""
-    return (ends[1:] - ends[0]).astype("<u4").tobytes(), bytes(held)
+    ends, data = packed(answers)
+    return ends[1:].astype("<u4").tobytes(), bytes(data)
 
 
 def unpacked(ends: bytes, data: bytes) -> pa.Array:

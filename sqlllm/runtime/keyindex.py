@@ -1,4 +1,4 @@
-"""Where each key's answer is: which block, and which row of it."""
+"""The number of each key."""
 
 from __future__ import annotations
 
@@ -8,29 +8,31 @@ import numpy as np
 
 from sqlllm.runtime.answers import Array
 
+SPAN = 1 << 32
+"""Numbers of a block: it begins at a multiple of this."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Keys by their first 8 bytes, in order, and where their answers are; as columns."""
+    """Keys by their first 8 bytes, in order, and their numbers; as columns."""
 
     high: Array
     low: Array
-    block: Array
-    row: Array
+    number: Array
 
     def __len__(self) -> int:
         return len(self.high)
 
     def ordered(self) -> _Run:
         order = np.argsort(self.high, kind="stable")
-        return _Run(self.high[order], self.low[order], self.block[order], self.row[order])
+        return _Run(self.high[order], self.low[order], self.number[order])
 
     def then(self, other: _Run) -> _Run:
         pairs = zip(self._columns(), other._columns(), strict=True)
         return _Run(*(np.concatenate(pair) for pair in pairs)).ordered()
 
     def _columns(self) -> tuple[Array, ...]:
-        return self.high, self.low, self.block, self.row
+        return self.high, self.low, self.number
 
 
 class KeyIndex:
@@ -41,11 +43,10 @@ class KeyIndex:
 
     Example:
         >>> from sqlllm.runtime.keys import KEY
-        >>> index, keys = KeyIndex(), np.array([(3, 1), (2, 1)], KEY)
-        >>> index.add(keys, block=7)
-        >>> blocks, rows = index.find(np.array([(2, 1), (2, 9)], KEY))
-        >>> blocks.tolist(), rows.tolist()
-        ([7, -1], [1, -1])
+        >>> index = KeyIndex()
+        >>> index.add(np.array([(3, 1), (2, 1)], KEY), start=70)
+        >>> index.find(np.array([(2, 1), (2, 9)], KEY)).tolist()
+        [71, -1]
     """
 
     def __init__(self) -> None:
@@ -54,18 +55,17 @@ class KeyIndex:
     def __len__(self) -> int:
         return sum(map(len, self._runs))
 
-    def add(self, keys: Array, block: int) -> None:
-        """Note that a block holds these, in order."""
-        count = len(keys)
-        places = np.full(count, block, np.int64), np.arange(count, dtype=np.int32)
-        self._runs.append(_Run(keys["high"].copy(), keys["low"].copy(), *places).ordered())
+    def add(self, keys: Array, start: int) -> None:
+        """Number these, in order, from `start` on."""
+        numbers = np.arange(start, start + len(keys), dtype=np.int64)
+        self._runs.append(_Run(keys["high"].copy(), keys["low"].copy(), numbers).ordered())
         while len(self._runs) > 1 and len(self._runs[-2]) <= 2 * len(self._runs[-1]):
             last, before = self._runs.pop(), self._runs.pop()
             self._runs.append(before.then(last))
 
-    def find(self, keys: Array) -> tuple[Array, Array]:
-        """The block and the row of each key; -1 where there is none."""
-        blocks, rows = np.full(len(keys), -1, np.int64), np.full(len(keys), -1, np.int32)
+    def find(self, keys: Array) -> Array:
+        """The number of each key; -1 where there is none."""
+        numbers = np.full(len(keys), -1, np.int64)
         high, low = keys["high"].copy(), keys["low"]
         order = np.argsort(high)  # neighbours are then looked for in the same place
         high, low = high[order], low[order]
@@ -74,15 +74,12 @@ class KeyIndex:
             at[at == len(run)] = 0
             same = np.flatnonzero(run.high[at] == high)
             same = same[run.low[at[same]] == low[same]]
-            place, found = at[same], order[same]
-            blocks[found], rows[found] = run.block[place], run.row[place]
-        return blocks, rows
+            numbers[order[same]] = run.number[at[same]]
+        return numbers
 
-    def move(self, moved: dict[int, tuple[int, int]]) -> None:
-        """Blocks became part of others: old -> the new block, and the row where it begins there."""
+    def move(self, moved: dict[int, int]) -> None:
+        """Blocks became part of others: the number where each began -> where it begins now."""
         for run in self._runs:
-            for old in np.intersect1d(run.block, list(moved)).tolist():
-                mine = run.block == old
-                new, start = moved[old]
-                run.block[mine] = new
-                run.row[mine] += start
+            starts = run.number // SPAN * SPAN
+            for old in np.intersect1d(starts, list(moved)).tolist():
+                run.number[starts == old] += moved[old] - old

@@ -152,7 +152,7 @@ class Runtime:
             work = Work(f"{caller.function} · {model.name}", usage.rows, len(wanted))
             turn = statement.turn(lane.digest) if caller.rows else nullcontext()
             with turn, Deferred(self._progress, work) as bar:
-                new = wanted[~answers.filled(wanted)]
+                new = answers.missing(wanted)
                 bar.skip(len(wanted) - len(new))
                 if len(new):
                     self._fill(asking, texts, answers, new, bar)
@@ -181,7 +181,7 @@ class Runtime:
         missing = []
         for at in range(0, len(new), FOUND):
             part = new[at : at + FOUND]
-            if at and asking.caller.rows is not None and asking.statement.full:
+            if at and asking.caller.rows is not None and asking.statement.ahead_enough:
                 break
             usage.distinct_inputs += len(part)
             found = cache.find(asking.lane, texts.keys(part))
@@ -306,14 +306,19 @@ class Runtime:
 
 
 def _each_once(numbers: Array) -> tuple[Array, pa.Array]:
-    """The numbers in order, each once, and which of them each row has; below 0 is NULL."""
+    """Each number once, and which of them each row has; below 0 is NULL."""
+    if _follow(numbers):  # as distinct texts do
+        return numbers, pa.array(np.arange(len(numbers), dtype=np.int32))
     null = numbers < 0
-    wanted, rows = np.unique(numbers[~null], return_inverse=True)
-    if not null.any():
-        return wanted, pa.array(rows.astype(np.int32))
-    every = np.zeros(len(numbers), np.int32)
-    every[~null] = rows
-    return wanted, pa.array(every, mask=null)
+    encoded = pa.array(numbers, mask=null if null.any() else None).dictionary_encode()
+    return to_numpy(encoded.dictionary), encoded.indices
+
+
+def _follow(numbers: Array) -> bool:
+    """Whether they are one after the other, from 0 or more on."""
+    if not len(numbers) or numbers[0] < 0 or numbers[-1] - numbers[0] != len(numbers) - 1:
+        return False
+    return bool((np.diff(numbers) == 1).all())
 
 
 def nobody(form: Form, rows: int) -> pa.DictionaryArray:

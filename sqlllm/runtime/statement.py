@@ -28,8 +28,8 @@ class Statement:
 
     Args:
         query_id: DuckDB's number of the query.
-        limit: Bytes of texts and answers from which on no more are kept. What goes beyond is asked
-            chunk by chunk.
+        limit: Bytes of texts from which on no more are kept, and bytes of answers from which on no
+            more are asked ahead of their rows. What goes beyond is asked chunk by chunk.
         secret: A key for what must be the same within the statement and tell nothing beyond it;
             None draws one.
         tallies: What was spent of the budget per query, under "", and of each model's cap.
@@ -64,12 +64,21 @@ class Statement:
     @property
     def held(self) -> int:
         """Bytes of texts and answers."""
-        return self._texts.nbytes + sum(each.nbytes for each in list(self._answers.values()))
+        return self._texts.nbytes + self._answered
 
     @property
     def full(self) -> bool:
-        """Whether no more are kept."""
-        return self.held >= self.limit
+        """Whether no more texts are kept."""
+        return self._texts.nbytes >= self.limit
+
+    @property
+    def ahead_enough(self) -> bool:
+        """Whether no more is asked ahead of its rows."""
+        return self._answered >= self.limit
+
+    @property
+    def _answered(self) -> int:
+        return sum(each.nbytes for each in list(self._answers.values()))
 
     def place(self, lane: bytes, inputs: pa.Array) -> tuple[Texts, Answers, Array]:
         """Where the answers to one task of one model are, and the number of each row's text; -1:

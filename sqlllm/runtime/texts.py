@@ -7,8 +7,9 @@ import threading
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from sqlllm.runtime.answers import Array, to_numpy
+from sqlllm.runtime.answers import Array, packed, to_numpy
 from sqlllm.runtime.keyindex import KeyIndex
 from sqlllm.runtime.keys import KEY, keys_of
 from sqlllm.runtime.memory import give_back
@@ -40,22 +41,26 @@ class Texts:
         self.nbytes = 0
         self._columns: list[pa.Array] = []
         self._keys: list[Array] = []
-        self._starts = [0]  # of each column; the last is the number of texts
+        self._count = 0
         self._index = KeyIndex()
         self._chunks: dict[bytes, Array] = {}  # the numbers of its rows, by a chunk's digest
-        self._waiting: dict[bytes, pa.Array] = {}
+        self._waiting: dict[bytes, pa.Array] = {}  # all of one type
+        self._type = TEXT
         self._rows = self._bytes = 0  # of the chunks that wait
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
-        return self._starts[-1]
+        return self._count
 
     def note(self, chunk: pa.Array) -> bytes:
         """Keep a chunk, to be numbered with others; its name for `numbers_of`."""
         name = _digest(chunk)
         with self._lock:
             if name not in self._chunks and name not in self._waiting:
-                self._waiting[name] = chunk.cast(TEXT)
+                if chunk.type != self._type:
+                    self._number()
+                self._type = chunk.type
+                self._waiting[name] = chunk
                 self._rows, self._bytes = self._rows + len(chunk), self._bytes + chunk.nbytes
                 if self._rows >= self.ROWS or self._bytes >= self.BYTES:
                     self._number()
@@ -84,17 +89,14 @@ class Texts:
             if known is not None:
                 return known
             distinct, rows = _each_once(chunk.cast(TEXT))
-            numbers = self._find(keys_of(distinct))
+            numbers = self._index.find(keys_of(distinct)).astype(np.int32)
             return None if (numbers < 0).any() else np.append(numbers, -1)[rows]
 
     def column(self, numbers: Array) -> pa.Array:
         """The texts of these numbers; all of them, in order, without a copy."""
         with self._lock:
             self._number()
-            if len(self._columns) > 1:
-                self._columns = [pa.concat_arrays(self._columns)]
-                give_back()
-            every = self._columns[0] if self._columns else pa.array([], TEXT)
+            every = self._every()
             if len(numbers) == len(every) and (np.diff(numbers) == 1).all():
                 return every
             return every.take(pa.array(numbers))
@@ -113,28 +115,43 @@ class Texts:
         names, chunks = list(self._waiting), list(self._waiting.values())
         self._waiting.clear()
         self._rows = self._bytes = 0
-        distinct, rows = _each_once(chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks))
-        keys = keys_of(distinct)
-        numbers = self._find(keys)
-        new = numbers < 0
-        if new.any():
-            fresh = distinct if new.all() else distinct.filter(pa.array(new))
-            numbers[new] = np.arange(len(self), len(self) + len(fresh), dtype=np.int32)
-            self._index.add(keys[new], block=len(self._starts) - 1)
-            self._starts.append(len(self) + len(fresh))
-            self._columns.append(fresh)
-            self._keys.append(keys[new])
-            self.nbytes += fresh.nbytes + 2 * KEY.itemsize * len(fresh)
-        rows = np.append(numbers, np.int32(-1))[rows]
+        whole = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
+        distinct, rows = _each_once(whole.cast(TEXT))
+        rows = np.append(self._numbers(distinct), np.int32(-1))[rows]
         self.nbytes += rows.nbytes
         ends = np.cumsum([len(chunk) for chunk in chunks])[:-1]
         self._chunks.update(zip(names, np.split(rows, ends), strict=True))
 
-    def _find(self, keys: Array) -> Array:
-        """The number of each key; -1 where it is new."""
-        blocks, rows = self._index.find(keys)
-        starts = np.array(self._starts, np.int32)
-        return np.where(blocks < 0, np.int32(-1), starts[blocks] + rows)
+    def _numbers(self, distinct: pa.Array) -> Array:
+        """Which text each of these is."""
+        numbers = np.full(len(distinct), -1, np.int32)
+        if len(self) <= 2 * len(distinct):  # they may be the same, and comparing beats hashing
+            numbers = to_numpy(pc.index_in(distinct, value_set=self._every()).fill_null(-1))
+        unseen = np.flatnonzero(numbers < 0)
+        if not len(unseen):
+            return numbers
+        fresh = distinct if len(unseen) == len(distinct) else distinct.take(pa.array(unseen))
+        keys = keys_of(fresh)
+        numbers = numbers.copy()
+        numbers[unseen] = self._index.find(keys)
+        new = numbers[unseen] < 0
+        if new.any():
+            fresh = fresh if new.all() else fresh.filter(pa.array(new))
+            numbers[unseen[new]] = np.arange(len(self), len(self) + len(fresh), dtype=np.int32)
+            self._index.add(keys[new], len(self))
+            self._count += len(fresh)
+            self._columns.append(fresh)
+            self._keys.append(keys[new])
+            self.nbytes += fresh.nbytes + 2 * KEY.itemsize * len(fresh)
+        return numbers
+
+    def _every(self) -> pa.Array:
+        """All texts, in order."""
+        if len(self._columns) > 1:
+            give_back()
+            self._columns = [_concatenated(self._columns)]
+            give_back()
+        return self._columns[0] if self._columns else pa.array([], TEXT)
 
 
 def _each_once(texts: pa.Array) -> tuple[pa.Array, Array]:
@@ -144,15 +161,25 @@ def _each_once(texts: pa.Array) -> tuple[pa.Array, Array]:
     return encoded.dictionary, to_numpy(indices.fill_null(-1) if indices.null_count else indices)
 
 
+def _concatenated(columns: list[pa.Array]) -> pa.Array:
+    """One column of several without NULL. They are freed one by one: two copies are too many."""
+    parts = [packed(column) for column in columns]
+    ends = np.zeros(sum(map(len, columns)) + 1, np.int64)
+    data = np.empty(sum(held.nbytes for _, held in parts), np.uint8)
+    at = start = 0
+    columns.clear()
+    while parts:
+        last, held = parts.pop(0)
+        ends[at : at + len(last)] = last + start
+        data[start : start + held.nbytes] = held
+        at, start = at + len(last) - 1, start + held.nbytes
+    return pa.Array.from_buffers(TEXT, at, [None, pa.py_buffer(ends), pa.py_buffer(data)])
+
+
 def _digest(texts: pa.Array) -> bytes:
     """16 bytes that differ where a row does."""
-    validity, offsets, data = texts.buffers()
-    width = np.int64 if pa.types.is_large_string(texts.type) else np.int32
-    ends = np.frombuffer(offsets or bytes(8), width)[texts.offset :][: len(texts) + 1]
-    lengths = (ends - ends[0]).astype(np.int64)
-    digest = hashlib.sha256(lengths.tobytes())  # with the processor's own instructions
-    if data is not None:
-        digest.update(memoryview(data)[ends[0] : ends[-1]])
-    if validity is not None and texts.null_count:
-        digest.update(np.packbits(to_numpy(texts.is_valid())).tobytes())
-    return digest.digest()[:16]
+    ends, data = packed(texts)
+    shape = b"%d %d %d" % (len(texts), texts.null_count, ends.itemsize)
+    there = np.packbits(to_numpy(texts.is_valid())).tobytes() if texts.null_count else b""
+    # sha256: with the processor's own instructions. One step: at each, threads change places.
+    return hashlib.sha256(b"".join((shape, ends.tobytes(), there, data))).digest()[:16]
