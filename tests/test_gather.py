@@ -8,6 +8,8 @@ import pytest
 from both import Both
 
 import sqlllm
+from sqlllm.runtime.statement import Statement
+from sqlllm.runtime.texts import Texts
 
 MANY = "SELECT i AS id, 'text ' || (i % 6000) AS x FROM range(20000) r(i)"
 
@@ -53,6 +55,37 @@ def test_each_call_sends_its_distinct_inputs_in_one_batch(
     assert fake.batches == batches
     assert db.execute("SELECT sum(sent) FROM ai.usage").fetchone() == (sum(batches),)
     assert len(rows) > 0
+
+
+def test_texts_take_no_room_of_answers(
+    many: tuple[sqlllm.Connection, sqlllm.FakeModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More texts than a statement keeps: those that it has are asked as one batch all the same."""
+    db, fake = many
+    defaults = Statement.__init__.__defaults__
+    monkeypatch.setattr(Statement.__init__, "__defaults__", (3000 * 42, *defaults[1:]))
+    monkeypatch.setattr(Texts, "ROWS", 1000)
+    monkeypatch.setattr("sqlllm.runtime.runtime.FOUND", 500)
+    rows = db.execute("SELECT x, ai.complete(x) FROM many").fetchall()
+    assert len(rows) == 20000
+    assert all(answer == text.upper() for text, answer in rows)
+    assert 3000 <= fake.batches[0] < 6000
+    assert len(set(fake.inputs)) == 6000
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["produce_arrow_string_view = true", "arrow_large_buffer_size = true", "threads = 1"],
+)
+def test_however_duckdb_hands_text_over(
+    many: tuple[sqlllm.Connection, sqlllm.FakeModel], setting: str
+) -> None:
+    db, fake = many
+    db.execute(f"SET {setting}")
+    rows = db.execute("SELECT x, ai.complete(x), ai.filter(NULLIF(x, 'text 7'), 'q') FROM many")
+    for text, answer, kept in rows.fetchall():
+        assert (answer, kept) == (text.upper(), None if text == "text 7" else True)
+    assert fake.batches == [6000, 5999]
 
 
 def test_a_result_that_is_fetched_in_part_asks_little_ahead(
