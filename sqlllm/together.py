@@ -61,7 +61,7 @@ def _in_blocks(origin: Origin, model: Model, asked: Mapping[Call, pa.Array]) -> 
     at = 0
     with closing(model.blocks(every.to_pylist())) as sizes:
         for size in sizes:
-            if origin.statement.ahead_enough:
+            if origin.statement.answers_full:
                 return
             for (function, options), mask in zip(asked, wanted, strict=True):
                 block = every.slice(at, size).filter(mask.slice(at, size))

@@ -4,7 +4,7 @@ Both read the same table of texts and give the same answers: the join finds them
 texts and answers, `ai.complete` in the cache file. Both write a table of texts and answers, as a
 job does, and both count only, which leaves nothing but the finding. Medians of rounds in which each
 runs once, and their ratio. Each case is a process of its own, and so is each query whose peak of
-memory is taken, with all that Python, DuckDB and the libraries hold.
+memory is taken, with all that Python, DuckDB and the libraries hold (as Linux tells it).
 """
 
 from __future__ import annotations
@@ -65,13 +65,14 @@ def measure(text: str, distinct: int, folder: Path) -> dict[tuple[str, int], lis
     return {case: list(map(statistics.median, both)) for case, both in taken.items()}
 
 
-def connect(fake: sqlllm.FakeModel, folder: Path) -> sqlllm.Connection:
+def connect(fake: sqlllm.FakeModel, folder: Path, cache: str = "on") -> sqlllm.Connection:
     """The database and the cache file of a case."""
     return sqlllm.connect(
         str(folder / "w.duckdb"),
         progress=False,
         models={"fake": fake},
         model="fake",
+        cache=cache,
         cache_file=str(folder / "c.sqlite"),
     )
 
@@ -92,7 +93,8 @@ def peak(statement: str, folder: Path) -> int:
 def main() -> None:
     """Print the figures."""
     if len(sys.argv) == 3:
-        with connect(sqlllm.FakeModel(str, fingerprint="bench"), Path(sys.argv[2])) as db:
+        fake = sqlllm.FakeModel(str, fingerprint="bench")
+        with connect(fake, Path(sys.argv[2]), cache="only") as db:
             found(db, sys.argv[1])
         held = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
         print(int(held) >> 10, flush=True)
@@ -103,7 +105,7 @@ def main() -> None:
             print(name)
             for (way, threads), (join, cached) in taken.items():
                 print(
-                    f"  {way}, {threads} threads: join {join:.3f} s, cached {cached:.3f} s, "
+                    f"  {way}, threads {threads}: join {join:.3f} s, cached {cached:.3f} s, "
                     f"{cached / join:.1f} times"
                 )
             for way, statement in WAYS.items():

@@ -73,6 +73,34 @@ def test_texts_take_no_room_of_answers(
     assert len(set(fake.inputs)) == 6000
 
 
+@pytest.mark.parametrize("cache", ["memory", "off"])
+def test_a_statement_keeps_no_more_answers_than_it_may(
+    many: tuple[sqlllm.Connection, sqlllm.FakeModel], monkeypatch: pytest.MonkeyPatch, cache: str
+) -> None:
+    """What goes beyond is asked with its rows, once where there is a cache, and not kept."""
+    fake, limit = many[1], 600 * 1000
+    defaults = Statement.__init__.__defaults__
+    monkeypatch.setattr(Statement.__init__, "__defaults__", (limit, *defaults[1:]))
+    monkeypatch.setattr("sqlllm.runtime.runtime.BLOCK", 1000)
+    fake.fn = lambda task, text: f"{text:x<600}"
+    with sqlllm.connect(models={"fake": fake}, model="fake", cache=cache) as db:
+        db.execute(f"CREATE TABLE many AS {MANY}")
+        made = db.execute(
+            "CREATE TABLE r AS SELECT x, ai.complete(x) AS y FROM many WHERE id < 6000"
+        )
+        assert made.fetchall() == [(6000,)]
+        statement = next(iter(db.runtime.statements._latest.values()))
+        assert statement.held < limit + 1000 * 600 + 6000 * 100  # a batch more, and the texts
+        assert db.execute("SELECT bool_and(y LIKE x || 'xxx%') FROM r").fetchone() == (True,)
+        (counted,) = db.execute(
+            "SELECT distinct_inputs, cached + sent FROM ai.usage WHERE this_session"
+        ).fetchall()
+    assert fake.batches[:2] == [1000, 1000]
+    assert len(set(fake.inputs)) == 6000
+    assert cache == "off" or len(fake.inputs) == 6000
+    assert counted[0] == counted[1]
+
+
 @pytest.mark.parametrize(
     "setting",
     ["produce_arrow_string_view = true", "arrow_large_buffer_size = true", "threads = 1"],

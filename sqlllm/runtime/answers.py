@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,26 @@ def joined(columns: list[pa.Array]) -> pa.Array:
     return pa.concat_arrays([pa.array([], kind), *(column.cast(kind) for column in columns)])
 
 
+def picked(which: Array, rows: Array, column: Callable[[int], pa.Array]) -> pa.Array:
+    """Of each pair the value in that row of the column with that number; NULL below 0.
+
+    Example:
+        >>> columns = [pa.array([b"a", b"b"]), pa.array([b"c"])]
+        >>> picked(np.array([1, -1, 0]), np.array([0, 0, 1]), columns.__getitem__).to_pylist()
+        [b'c', None, b'b']
+    """
+    order = np.argsort(which, kind="stable")
+    order = order[np.searchsorted(which[order], 0) :]
+    if not len(order):
+        return pa.nulls(len(which), pa.binary())
+    wanted, starts = np.unique(which[order], return_index=True)
+    groups = zip(wanted.tolist(), np.split(order, starts[1:]), strict=True)
+    taken = [column(number).take(pa.array(rows[group])) for number, group in groups]
+    at = np.full(len(which), -1)
+    at[order] = np.arange(len(order))
+    return joined(taken).take(pa.array(at, mask=at < 0))
+
+
 MOST_BYTES = (1 << 31) - 1
 """Of a column with offsets of 32 bits."""
 
@@ -59,7 +79,7 @@ class Answers:
     """The answers to one task of one model, each at its text's number.
 
     They come as columns of any size, which are kept on a few parts: what is added is merged with
-    what is no larger. Threads may read and fill at once.
+    what is no larger, up to `PART` bytes. Threads may read and fill at once.
 
     Example:
         >>> answers = Answers()
@@ -67,6 +87,8 @@ class Answers:
         >>> answers.take(np.array([3, 7])).to_pylist(), answers.missing(np.array([3, 4])).tolist()
         ([b'three', b'seven'], [4])
     """
+
+    PART = 1 << 24  # all in one would be there twice while it is made
 
     def __init__(self) -> None:
         self.nbytes = 0
@@ -99,23 +121,31 @@ class Answers:
             self._errors.update({int(numbers[i]): error for i, error in errors.items()})
             self._parts.append(answers)
             self.nbytes += answers.nbytes + self._at.itemsize * len(answers)
-            while len(self._parts) > 1 and len(self._parts[-2]) <= 2 * len(self._parts[-1]):
-                self._parts[-2:] = [joined(self._parts[-2:])]
+            while len(self._parts) > 1:
+                before, last = self._parts[-2:]
+                if len(before) > 2 * len(last) or before.nbytes + last.nbytes > self.PART:
+                    break
+                self._parts[-2:] = [joined([before, last])]
 
     def take(self, numbers: Array) -> pa.Array:
         """Their answers; NULL where there is an error."""
         if not len(numbers):
             return pa.array([], pa.binary())
         with self._lock:
-            at = self._at[numbers]
-            if len(self._parts) == 1:
-                return self._parts[0].take(pa.array(at))
-            ends = np.cumsum([len(part) for part in self._parts])
-            first, last = np.searchsorted(ends, [at.min(), at.max()], side="right").tolist()
-            if first != last:
-                self._parts, first, ends = [joined(self._parts)], 0, ends[-1:]
-            part = self._parts[first]
-        return part.take(pa.array(at - (ends[first] - len(part))))
+            at, parts = self._at[numbers], list(self._parts)
+        if len(parts) == 1:
+            return parts[0].take(pa.array(at))
+        ends = np.cumsum([len(part) for part in parts])
+        which = np.searchsorted(ends, at, side="right")
+        return picked(which, at - (ends - [len(part) for part in parts])[which], parts.__getitem__)
+
+    def copy(self) -> Answers:
+        """Another one with the same answers, so that what is put there is not kept here."""
+        made = Answers()
+        with self._lock:
+            made.nbytes, made._at = self.nbytes, self._at.copy()
+            made._parts, made._errors = list(self._parts), dict(self._errors)
+        return made
 
     def errors(self, numbers: Array) -> list[tuple[int, SqlllmError]]:
         """Which of these numbers have one, in order."""

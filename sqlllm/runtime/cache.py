@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from sqlllm.errors import StorageError
-from sqlllm.runtime.answers import BLOCK, Array, joined, packed
+from sqlllm.runtime.answers import BLOCK, Array, packed, picked
 from sqlllm.runtime.keyindex import SPAN, KeyIndex
 from sqlllm.runtime.keys import KEY, Lane
 from sqlllm.storage import Database, warn
@@ -74,6 +74,10 @@ class _Known:
     index: KeyIndex = field(default_factory=KeyIndex)
 
 
+class _Gone(Exception):
+    """A block was merged or dropped, by another process or because it is damaged."""
+
+
 class BlockCache:
     """Answers in a database.
 
@@ -121,22 +125,12 @@ class BlockCache:
             if (places < 0).any() and self._refresh(known):
                 places = known.index.find(keys)
             blocks, rows = places // SPAN, places % SPAN
-            wanted = np.unique(blocks[blocks >= 0]).tolist()
-            self._mark(wanted)
-            order = np.argsort(blocks, kind="stable")
-            ends = np.searchsorted(blocks[order], wanted, side="right")
-            starts = np.searchsorted(blocks[order], wanted)
-            parts = []
-            for number, start, end in zip(wanted, starts, ends, strict=True):
-                column = self._block(number)
-                if column is None:  # another process has merged or dropped it
-                    del self._lanes[lane.digest]
-                    return self.find(lane, keys)
-                parts.append(column.take(pa.array(rows[order[start:end]])))
-        at = np.full(len(keys), -1)
-        found = order[len(keys) - sum(map(len, parts)) :]
-        at[found] = np.arange(len(found))
-        return joined(parts).take(pa.array(at, mask=at < 0))
+            self._mark(np.unique(blocks[blocks >= 0]).tolist())
+            try:
+                return picked(blocks, rows, self._block)
+            except _Gone:
+                del self._lanes[lane.digest]
+            return self.find(lane, keys)
 
     def keep(self, lane: Lane, keys: Array, answers: pa.Array) -> None:
         """Keep answers: a binary column without NULL. They are safe once this returns.
@@ -175,8 +169,8 @@ class BlockCache:
         """Look at the blocks that came since, also those of other processes; whether any did."""
         return self.database.read(lambda con: _look(con, known))
 
-    def _block(self, block: int) -> pa.Array | None:
-        """The answers of a block; None where it is gone."""
+    def _block(self, block: int) -> pa.Array:
+        """The answers of a block."""
         column = self._decoded.get(block)
         if column is not None:
             self._decoded.move_to_end(block)
@@ -184,11 +178,11 @@ class BlockCache:
         sql = "SELECT checksum, keys, ends, answers FROM contents WHERE block = ?"
         row = self.database.read(lambda con: con.execute(sql, (block,)).fetchone())
         if row is None:
-            return None
+            raise _Gone
         if row[0] != _checksum(*row[1:]):
             warn(f"{self.database.path}: block {block} is damaged and was dropped")
             self.database.write(lambda con: drop(con, [block]))
-            return None
+            raise _Gone
         column = unpacked(row[2], row[3])
         self._hold(block, column)
         return column

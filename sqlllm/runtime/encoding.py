@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from sqlllm.models.base import Batch
+from sqlllm.runtime.answers import packed
 
 Form = Literal["text", "float32", "float16"]
 """UTF-8, or little-endian numbers: a vector, or one probability per label."""
@@ -29,10 +30,8 @@ def column_of(form: Form, answers: pa.Array) -> pa.Array:
     if form == "text":
         return answers.cast(pa.string())
     number = np.dtype(NUMBERS[form])
-    offsets, data = answers.buffers()[1:]
-    kind = np.int64 if pa.types.is_large_binary(answers.type) else np.int32
-    ends = np.frombuffer(offsets or bytes(8), kind)[answers.offset :][: len(answers) + 1]
-    values = np.frombuffer(data or b"", number).astype(np.float32, copy=False)
+    ends, data = packed(answers)
+    values = np.frombuffer(data, number).astype(np.float32, copy=False)
     mask = answers.is_null() if answers.null_count else None
     return pa.ListArray.from_arrays(
         pa.array((ends // number.itemsize).astype(np.int32)), pa.array(values), mask=mask

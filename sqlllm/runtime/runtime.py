@@ -144,7 +144,9 @@ class Runtime:
         usage.cost = self.sender.budget.cost(model.name, 0, 0)
         if not caller.part:
             usage.rows = statement.rows(lane.digest, len(inputs), caller.rows)
-        texts, answers, numbers = statement.place(lane.digest, inputs)
+        texts, answers, numbers = statement.place(
+            lane.digest, inputs, ahead=caller.rows is not None
+        )
         wanted, rows = _each_once(numbers)
         asking = _Asking(model, task, lane, caller, usage, statement, len(wanted), started)
         failed: BaseException | None = None
@@ -178,10 +180,10 @@ class Runtime:
         What is asked ahead of its rows ends where a statement may hold no more.
         """
         usage, cache = asking.usage, cache_for(asking.model, self.settings)
-        missing = []
+        ahead, missing = asking.caller.rows is not None, []
         for at in range(0, len(new), FOUND):
             part = new[at : at + FOUND]
-            if at and asking.caller.rows is not None and asking.statement.ahead_enough:
+            if at and ahead and asking.statement.answers_full:
                 break
             usage.distinct_inputs += len(part)
             found = cache.find(asking.lane, texts.keys(part))
@@ -194,6 +196,9 @@ class Runtime:
         asked = np.concatenate(missing)
         for at in range(0, len(asked), BLOCK):
             block = asked[at : at + BLOCK]
+            if at and ahead and asking.statement.answers_full:
+                usage.distinct_inputs -= len(asked) - at
+                break
             given = texts.column(block).to_pylist()
             answers.fill(block, *self._ask(asking, texts.keys(block), given, bar))
             if len(asked) > BLOCK:

@@ -28,8 +28,8 @@ class Statement:
 
     Args:
         query_id: DuckDB's number of the query.
-        limit: Bytes of texts from which on no more are kept, and bytes of answers from which on no
-            more are asked ahead of their rows. What goes beyond is asked chunk by chunk.
+        limit: Bytes of texts from which on no more are kept, and bytes of answers likewise. What
+            goes beyond is asked chunk by chunk.
         secret: A key for what must be the same within the statement and tell nothing beyond it;
             None draws one.
         tallies: What was spent of the budget per query, under "", and of each model's cap.
@@ -67,31 +67,36 @@ class Statement:
         return self._texts.nbytes + self._answered
 
     @property
-    def full(self) -> bool:
+    def texts_full(self) -> bool:
         """Whether no more texts are kept."""
         return self._texts.nbytes >= self.limit
 
     @property
-    def ahead_enough(self) -> bool:
-        """Whether no more is asked ahead of its rows."""
+    def answers_full(self) -> bool:
+        """Whether no more answers are kept, and none is asked ahead of its rows."""
         return self._answered >= self.limit
 
     @property
     def _answered(self) -> int:
         return sum(each.nbytes for each in list(self._answers.values()))
 
-    def place(self, lane: bytes, inputs: pa.Array) -> tuple[Texts, Answers, Array]:
+    def place(
+        self, lane: bytes, inputs: pa.Array, *, ahead: bool = False
+    ) -> tuple[Texts, Answers, Array]:
         """Where the answers to one task of one model are, and the number of each row's text; -1:
         NULL.
 
-        They are kept where the statement collected inputs, while there is room. Others have a
-        cache, and their failures may be asked again.
+        They are kept where the statement collected inputs, while there is room, and where they are
+        asked ahead of their rows. Others have a cache, and their failures may be asked again.
         """
         if self._prepared:
-            numbers = self._texts.find(inputs) if self.full else self._texts.numbers(inputs)
+            numbers = self._texts.find(inputs) if self.texts_full else self._texts.numbers(inputs)
             if numbers is not None:
                 with self._lock:
-                    return self._texts, self._answers.setdefault(lane, Answers()), numbers
+                    answers = self._answers.setdefault(lane, Answers())
+                if not ahead and self.answers_full:
+                    answers = answers.copy()
+                return self._texts, answers, numbers
         texts = Texts()
         return texts, Answers(), texts.numbers(inputs)
 
@@ -132,7 +137,7 @@ class Statement:
             kind = Lists() if pa.types.is_list(inputs.type) else Inputs(self._texts)
             collected = calls.setdefault(call, kind)
             collected.rows += len(inputs)
-            if not self.full:
+            if not self.texts_full:
                 collected.add(inputs)
 
     def take(self, number: int) -> dict[Call, Inputs | Lists]:

@@ -34,8 +34,9 @@ class Texts:
         ['c', 'a']
     """
 
-    # What is numbered at a time: texts that repeat are then hashed less.
-    ROWS, BYTES = 1 << 16, 1 << 24
+    # What is numbered at a time: texts that repeat are then hashed less. While it is, it takes
+    # several times its memory.
+    ROWS, BYTES = 1 << 14, 1 << 24
 
     def __init__(self) -> None:
         self.nbytes = 0
@@ -126,13 +127,12 @@ class Texts:
         """Which text each of these is."""
         numbers = np.full(len(distinct), -1, np.int32)
         if len(self) <= 2 * len(distinct):  # they may be the same, and comparing beats hashing
-            numbers = to_numpy(pc.index_in(distinct, value_set=self._every()).fill_null(-1))
+            numbers[:] = to_numpy(pc.index_in(distinct, value_set=self._every()).fill_null(-1))
         unseen = np.flatnonzero(numbers < 0)
         if not len(unseen):
             return numbers
         fresh = distinct if len(unseen) == len(distinct) else distinct.take(pa.array(unseen))
         keys = keys_of(fresh)
-        numbers = numbers.copy()
         numbers[unseen] = self._index.find(keys)
         new = numbers[unseen] < 0
         if new.any():
