@@ -36,7 +36,7 @@ class Texts:
 
     # What is numbered at a time: texts that repeat are then hashed less. While it is, it takes
     # several times its memory.
-    ROWS, BYTES = 1 << 14, 1 << 24
+    ROWS, BYTES = 1 << 15, 1 << 24
 
     def __init__(self) -> None:
         self.nbytes = 0
