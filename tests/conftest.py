@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from both import TABLES, Both
+from jobs import Jobs
 
 import sqlllm
 
@@ -64,6 +65,11 @@ def fake() -> sqlllm.FakeModel:
 def db(fake: sqlllm.FakeModel) -> Iterator[sqlllm.Connection]:
     with sqlllm.connect(models={"fake": fake}, model="fake", embed_model="fake") as con:
         yield con
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, fake: sqlllm.FakeModel) -> Jobs:
+    return Jobs(tmp_path, fake)
 
 
 @pytest.fixture(scope="module")

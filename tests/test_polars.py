@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import duckdb
 import polars as pl
 import pytest
 from test_contract import CALLS
 
 import sqlllm
 from sqlllm import polars as ai
-from sqlllm.polars.functions import Expressions, Functions, public, row_of, signature_of
-from sqlllm.polars.stub import stub
+from sqlllm.polars.functions import Expressions
 
 ROOT = Path(__file__).parent.parent
 
@@ -67,45 +62,6 @@ def in_chunks(frame: pl.DataFrame, chunks: int) -> pl.DataFrame:
     made = pl.concat(parts, rechunk=False)
     assert made.n_chunks() == chunks
     return made
-
-
-def test_no_function_is_left_out() -> None:
-    names = {d.name for d in public()}
-    assert {name.removeprefix("try_") for name in names} == {
-        *METHODS, "agg", "summarize_agg", "rrf",
-    }  # fmt: skip
-    for name in names:
-        assert callable(getattr(ai, name))
-        assert name in ai.__all__
-        assert name in dir(pl.col("x").ai)
-        assert getattr(Expressions, name).__doc__ == getattr(ai, name).__doc__ != ""
-
-
-def test_names_and_defaults_are_those_of_sql() -> None:
-    for definition in public():
-        if definition.name == "prompt":
-            continue
-        signature = inspect.signature(getattr(ai, definition.name))
-        assert list(signature.parameters) == list(definition.arguments)
-        method = inspect.signature(getattr(Expressions, definition.name))
-        expected = ["self", *definition.arguments]
-        expected.remove(row_of(definition))
-        assert list(method.parameters) == expected
-    assert str(signature_of(next(d for d in public() if d.name == "redact"))) == (
-        "(text, *, entities=None, mode='mask', region=None, model=None, temperature=0, "
-        "max_tokens=None, seed=None, on_error=None)"
-    )
-    match = inspect.signature(ai.match).parameters
-    assert (match["recall"].default, match["truncate"].default) == (0.95, False)
-
-
-def test_the_stub_is_in_step_with_sql() -> None:
-    written = (ROOT / "sqlllm" / "polars" / "functions.pyi").read_text(encoding="utf-8")
-    made = [sys.executable, "-m", "ruff", "format", "--stdin-filename", "functions.pyi", "-"]
-    formatted = subprocess.run(
-        made, input=stub(), capture_output=True, text=True, check=True, cwd=ROOT
-    ).stdout
-    assert written == formatted, "run `make reference`"
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -414,71 +370,3 @@ def test_two_hundred_tickets_are_asked_about_once(
     ):
         assert found.rows() == expected
     assert fake.inputs == []
-
-
-MEMORY = """
-import threading, polars as pl, psutil, sqlllm
-from sqlllm import polars as ai
-texts = [str(i) + " " + "x" * 1500 for i in range(1000)]
-fake = sqlllm.FakeModel(lambda task, text: True)
-db = sqlllm.connect(models={"fake": fake}, model="fake", progress=False)
-expr = ai.using(db).filter(pl.col("x"), "is it good?")
-pl.DataFrame({"x": ["a"]}).select(expr)  # what is loaded once
-fake.inputs.clear()
-fake.batches.clear()
-some = pl.DataFrame({"x": texts})
-parts = [some.sample(12500, with_replacement=True, seed=i) for i in range(8)]
-df = pl.concat(parts, rechunk=False)
-df = df.with_columns(pl.col("x") + " ")  # each row's bytes are its own
-own, most, done = psutil.Process(), 0, threading.Event()
-before = own.memory_info().rss
-def watch():
-    global most
-    while not done.wait(0.002):
-        most = max(most, own.memory_info().rss)
-watcher = threading.Thread(target=watch)
-watcher.start()
-%s
-done.set()
-watcher.join()
-db.close()
-print(df.estimated_size(), most - before, len(fake.inputs), len(fake.batches))
-"""
-
-
-@pytest.mark.parametrize(
-    "run",
-    [
-        "df.select(expr)",
-        "df.lazy().select(expr).collect()",
-        "df.lazy().select(expr).collect(engine='streaming')",
-        "ai.using(db).__enter__(); df.ai.sql('SELECT ai.filter(x, $$good?$$) FROM self')",
-    ],
-)
-def test_the_texts_are_copied_once_at_most(run: str) -> None:
-    if "sql" in run and duckdb.__version__.startswith("1."):
-        pytest.skip("DuckDB 1 can't filter texts that are views: SQL gets a copy, and copies that")
-    done = subprocess.run(
-        [sys.executable, "-c", MEMORY % run], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    size, more, inputs, batches = map(int, done.stdout.split())
-    assert size > 140_000_000
-    assert (inputs, batches) == (1000, 1)
-    assert more < 1.5 * size, f"{more / 1e6:.0f} MB more for {size / 1e6:.0f} MB of texts"
-
-
-def test_editors_and_type_checkers_know_the_functions(tmp_path: Path) -> None:
-    assert Functions.classify.__qualname__
-    code = tmp_path / "user.py"
-    code.write_text(
-        "import polars as pl\n"
-        "from sqlllm import polars as ai\n"
-        "reveal_type(ai.classify(pl.col('x'), ['a', 'b'], truncate=True))\n"
-        "ai.classify(pl.col('x'), ['a', 'b'], modle='m')\n"
-    )
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(ROOT / ".mypy_cache")]
-    done = subprocess.run(
-        [*command, str(code)], capture_output=True, text=True, cwd=ROOT, check=False
-    )
-    assert 'Revealed type is "polars.expr.expr.Expr"' in done.stdout
-    assert 'Unexpected keyword argument "modle"' in done.stdout

@@ -11,12 +11,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import sqlllm
-from sqlllm.rewrite.aggregates import aggregates
-from sqlllm.splitting import split
 
 
 def told(task: sqlllm.Task, text: str) -> Any:
@@ -256,78 +252,6 @@ def test_one_group_of_one_long_text(db: sqlllm.Connection, narrow: sqlllm.FakeMo
     assert narrow.batches[-1] == 1
 
 
-def failing(task: sqlllm.Task, text: str) -> str:
-    if "bad" in text:
-        msg = "no answer to that"
-        raise sqlllm.ModelError(msg)
-    return told(task, text)
-
-
-@pytest.mark.parametrize("texts", [["bad"], [f"word {i}" for i in range(200)] + ["bad"]])
-def test_a_part_that_fails(texts: list[str]) -> None:
-    model = sqlllm.FakeModel(failing, window=400)
-    rows = [("a", text) for text in texts] + [("b", "good")]
-    with sqlllm.connect(models={"fake": model}, model="fake") as db:
-        db.execute("CREATE TABLE r (g VARCHAR, x VARCHAR)")
-        db._con.executemany("INSERT INTO r VALUES (?, ?)", rows)
-        query = "SELECT ai.agg(x, 'sum up', max_tokens := 9, on_error := '{}') FROM r GROUP BY g "
-        with pytest.raises(sqlllm.ModelError, match="no answer to that"):
-            db.execute(query.format("fail"))
-        found = db.execute(query.format("null") + "ORDER BY g").fetchall()
-        assert found == [(None,), (expected(["good"], "sum up"),)]
-        (failure,) = db.execute("SELECT function, message FROM ai.errors").fetchall()
-        assert failure == ("agg", "no answer to that")
-        long = (
-            f"SELECT ai.summarize('{'. '.join([*texts] * 9)}', max_tokens := 9, on_error := 'null')"
-        )
-        assert db.execute(long).fetchall() == [(None,)]
-
-
-def test_try_says_why_a_row_has_no_answer() -> None:
-    model = sqlllm.FakeModel(failing, window=400)
-    long = ". ".join([*(f"word {i}" for i in range(200)), "bad"])
-    groups = {"a": ["bad"], "b": ["good", "fine"], "c": [None], "d": long.split(". ")}
-    with sqlllm.connect(models={"fake": model}, model="fake") as db:
-        db.execute("CREATE TABLE r (g VARCHAR, x VARCHAR)")
-        rows = [(g, text) for g, texts in groups.items() for text in texts]
-        db._con.executemany("INSERT INTO r VALUES (?, ?)", rows)
-        query = (
-            "SELECT unnest(ai.try_agg(x, 'sum up', max_tokens := 9)), "
-            "unnest(ai.try_agg(DISTINCT x, 'sum up' ORDER BY x DESC)) FROM r GROUP BY g ORDER BY g"
-        )
-        why = "no answer to that"
-        backwards = expected(["good", "fine"], "sum up", in_order=True)
-        assert db.execute(query).fetchall() == [
-            (None, why, None, why),
-            (expected(["good", "fine"], "sum up"), None, backwards, None),
-            (None, None, None, None),
-            (None, why, None, why),
-        ]
-        values = "(VALUES ($1), ('a'), (NULL)) t(x)"
-        query = f"SELECT unnest(ai.try_summarize(x, max_tokens := 9)) FROM {values}"
-        told_of_a = told(
-            sqlllm.Task("complete", system="Summarise the text. Say only what it says."), "a"
-        )
-        assert db.execute(query, [long]).fetchall() == [
-            (None, why),
-            (told_of_a, None),
-            (None, None),
-        ]
-        ((value, error),) = db.execute("SELECT unnest(ai.try_agg(x, '')) FROM r").fetchall()
-        assert value is None
-        assert "instruction is empty" in error
-
-
-def test_answers_that_never_get_shorter() -> None:
-    model = sqlllm.FakeModel(lambda task, text: text, window=400)
-    with sqlllm.connect(models={"fake": model}, model="fake") as db:
-        query = "SELECT ai.agg('row ' || i, 'sum up', max_tokens := 9{}) FROM range(200) t(i)"
-        with pytest.raises(sqlllm.ModelError, match="are too long to be combined"):
-            db.execute(query.format(""))
-        assert db.execute(query.format(", on_error := 'null'")).fetchall() == [(None,)]
-        assert len(db.execute("FROM ai.errors").fetchall()) == 1
-
-
 def test_summarize(db: sqlllm.Connection, narrow: sqlllm.FakeModel, fake: sqlllm.FakeModel) -> None:
     long = [" ".join(f"{name}{i}" for i in range(n)) for name, n in (("p", 900), ("q", 2000))]
     db.execute("CREATE TABLE s (i INTEGER, x VARCHAR)")
@@ -389,64 +313,3 @@ def test_explain_counts_prompts(db: sqlllm.Connection, narrow: sqlllm.FakeModel)
         c for c in db.explain("SELECT ai.agg(ai.complete(x), 'i') FROM r").calls if not c.rows
     )
     assert "depend on answers" in depends.note
-
-
-@pytest.mark.parametrize(
-    ("call", "opened"),
-    [
-        ("ai.agg(x, 'i')", "ai.agg(x, 'i')"),
-        ("AI.Agg(DISTINCT x, 'i')", "ai._agg(list(DISTINCT x), 'i')"),
-        (
-            "ai.agg(f(x, ',('), ['a', 'b'][1] ORDER BY g(y, 2) DESC, z)",
-            "ai._agg(list(f(x, ',(') ORDER BY g(y, 2) DESC, z), ['a', 'b'][1], in_order := true)",
-        ),
-        (
-            "ai.agg(/* c, */ DISTINCT x -- a\n, 'i' /* ) */) FILTER (WHERE a)",
-            "ai._agg(list(DISTINCT x) FILTER (WHERE a), 'i')",
-        ),
-        (
-            "ai.agg(DISTINCT (SELECT ai.agg(DISTINCT y, 'j') FROM u LIMIT 1), 'i')",
-            "ai._agg(list(DISTINCT (SELECT ai._agg(list(DISTINCT y), 'j') FROM u LIMIT 1)), 'i')",
-        ),
-        (
-            "ai.summarize_agg(x) OVER w, ai.agg(x, 'i') filter, over",
-            "ai._summarize_agg(list(x) OVER w), ai.agg(x, 'i') filter, over",
-        ),
-        ("x.ai.agg(DISTINCT x, 'i')", "x.ai.agg(DISTINCT x, 'i')"),
-        ("'ai.agg(DISTINCT x)' -- ai.agg(x ORDER", "'ai.agg(DISTINCT x)' -- ai.agg(x ORDER"),
-        ("ai.agg(DISTINCT", "ai.agg(DISTINCT"),
-        ("ai.agg(x,, 'i' ORDER BY x)", "ai.agg(x,, 'i' ORDER BY x)"),
-    ],
-)  # fmt: skip
-def test_opened_text(call: str, opened: str) -> None:
-    assert aggregates(f"SELECT {call}") == f"SELECT {opened}"
-
-
-@given(st.lists(st.sampled_from(["DISTINCT", "x", ",", "(", ")", "ORDER BY", "FILTER", "OVER", "'",
-                                 "ai.agg(", ":=", "[", "--", "\n", "text", "$$"])))  # fmt: skip
-def test_any_text_can_be_opened(words: list[str]) -> None:
-    made = aggregates("SELECT ai.agg(" + " ".join(words))
-    assert aggregates(made) == made
-
-
-TEXTS = st.text(alphabet="ab .!?\n\t。é🙂", max_size=200)
-
-
-@given(TEXTS, st.integers(1, 20))
-def test_split_keeps_every_character(text: str, most: int) -> None:
-    parts = split(text, most, lambda texts: [len(t.encode()) for t in texts])
-    assert "".join(parts) == text
-    assert all(len(part.encode()) <= most or len(part) == 1 for part in parts)
-    assert all(parts) or text == ""
-
-
-def test_split_ends_where_sentences_do() -> None:
-    count = lambda texts: [len(t.split()) for t in texts]  # noqa: E731
-    text = "One two three. Four five!\n\nSix seven (eight.) Nine.\nTen"
-    assert split(text, 5, count) == [
-        "One two three. Four five!",
-        "\n\nSix seven (eight.) Nine.\nTen",
-    ]
-    assert split(text, 3, count) == [
-        "One two three.", " Four five!", "\n\nSix seven (eight.)", " Nine.\nTen",
-    ]  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 from datetime import date, timedelta
 from decimal import Decimal
@@ -14,12 +13,8 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import save
 
 import sqlllm
-from sqlllm.engine.enforceable import enforceable
-from sqlllm.engine.prompt import completion_prompt, form_of
-from sqlllm.models.causal import CausalModel
 from sqlllm.schema import is_json_schema, read_form
 from sqlllm.sqltypes import DATE, PATTERNS
 
@@ -36,12 +31,6 @@ INVOICE = {
 
 def schema_of(form: object, descriptions: object = None) -> Any:
     return json.loads(read_form(form, descriptions).schema)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> CausalModel:
-    folder = save("llama", tmp_path_factory.mktemp("llama"), max_position_embeddings=1 << 14)
-    return CausalModel(folder, dtype="float32")
 
 
 def test_a_struct_of_types_becomes_json_schema() -> None:
@@ -124,15 +113,6 @@ def test_what_is_valid_casts(name: str, right: list[str], wrong: list[str]) -> N
                 assert Decimal(value) == Decimal(answer.strip('"'))
     for answer in wrong:
         assert not validator.is_valid(json.loads(answer, parse_float=Decimal)), answer
-
-
-@pytest.mark.parametrize(("name", "right", "wrong"), LIMITS)
-def test_the_grammar_takes_what_is_valid_and_nothing_else(
-    model: CausalModel, name: str, right: list[str], wrong: list[str]
-) -> None:
-    grammar = model._grammar().json(read_form(name).schema)
-    for answer in [*right, *wrong]:
-        assert takes(model, grammar, answer) == (answer in right), answer
 
 
 def test_only_days_that_exist() -> None:
@@ -293,153 +273,6 @@ def test_complete_with_a_schema_in_sql() -> None:
         ):
             with pytest.raises(sqlllm.CallError, match=message):
                 db.execute(f"SELECT ai.complete('x', {options})")
-
-
-def test_a_completion_with_a_schema_is_valid_or_an_error(model: CausalModel) -> None:
-    form = read_form({"a": "VARCHAR(9)", "b": ["DATE"]})
-    task = sqlllm.Task("complete", schema=form.schema, shown=form.shown, temperature=2.0,
-                       max_tokens=200, system="Be brief.")  # fmt: skip
-    batches = list(model.complete(task, [f"text {i}" for i in range(20)]))
-    texts = [text for batch in batches for text in batch.answers]
-    errors = [str(e) for batch in batches for e in batch.errors.values()]
-    assert len(texts) + len(errors) == 20
-    assert len(texts) > 10
-    for text in texts:
-        jsonschema.validate(json.loads(text), json.loads(form.schema))
-    assert all("before it was JSON" in error for error in errors)
-
-
-def test_the_schema_stands_in_the_system_message(
-    model: CausalModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[str] = []
-    module = "sqlllm.engine.prompt.completion_prompt"
-    monkeypatch.setattr(
-        module,
-        lambda t, system, **more: (seen.append(system), completion_prompt(t, system, **more))[1],
-    )
-    form = read_form({"a": "DATE"})
-    for system in ("", "Be brief."):
-        task = sqlllm.Task("complete", schema=form.schema, shown=form.shown, system=system)
-        list(model.complete(task, ["x"]))
-    assert seen == [form_of(task), f"Be brief.\n\n{form_of(task)}"]
-    assert form_of(task).endswith('{"a": "YYYY-MM-DD"}')
-
-
-def test_a_template_without_system_messages_begins_the_turn_with_it(model: CausalModel) -> None:
-    tokenizer = model._tokenizer
-    with_system = completion_prompt(tokenizer, "be brief")
-    before = tokenizer.chat_template
-    refusal = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
-    tokenizer.chat_template = refusal + before
-    try:
-        prompt = completion_prompt(tokenizer, "be brief")
-    finally:
-        tokenizer.chat_template = before
-    text = tokenizer.decode(prompt.head)
-    assert text == "<|im_start|>user\nbe brief\n\n"
-    assert tokenizer.decode(with_system.head).startswith("<|im_start|>system\nbe brief<|im_end|>")
-
-
-REFUSED: list[dict[str, Any]] = [
-    {"type": "array", "items": {"type": "integer"}, "uniqueItems": True},
-    {"type": "array", "contains": {"const": 1}},
-    {"not": {"type": "integer"}},
-    {"if": {"type": "integer"}, "then": {"minimum": 3}},
-    {"type": "object", "propertyNames": {"pattern": "^a"}},
-    {"type": "object", "dependentRequired": {"a": ["b"]}},
-    {"type": "object", "properties": {"a": {}, "b": {}}, "minProperties": 2},
-    {"type": "object", "unevaluatedProperties": False},
-    {"oneOf": [{"type": "integer"}, {"type": "number"}]},
-    {"type": "string", "pattern": "(?=a)b"},
-    {"type": "string", "pattern": "^[[a]]$"},
-    {"type": "string", "pattern": "^[a&&b]$"},
-    {"type": "object", "patternProperties": {"^[[a]]$": {"type": "null"}}},
-    {"type": "string", "format": "credit-card"},
-    {"type": "integer", "maximum": 2**53 + 3},
-    {"type": "integer", "minimum": 10**19, "maximum": 10**20},
-    {"type": "array", "items": {"anyOf": [{"type": "integer", "minimum": -1e19}]}},
-    {"type": "number", "minimum": -0.5, "exclusiveMaximum": 0},
-    {"type": "number", "exclusiveMinimum": 2, "maximum": 2.75},
-    {"type": "object", "properties": {"a\n": {"type": "null"}}},
-    {"type": "string", "x-guidance": {"lenient": True}, "not": {}},
-]
-
-
-@pytest.mark.parametrize("schema", REFUSED, ids=json.dumps)
-def test_what_cannot_be_enforced_is_refused(model: CausalModel, schema: dict[str, Any]) -> None:
-    with pytest.raises(sqlllm.CallError, match="the schema can't be enforced: "):
-        model._grammar().json(json.dumps(schema))
-
-
-# A schema, and answers that aren't valid.
-ENFORCED: list[tuple[dict[str, Any], list[str]]] = [
-    ({"type": "object", "minProperties": 1}, ["{}"]),
-    ({"type": "string", "pattern": "^ab$", "maxLength": 3}, ['"abx"', '"a"']),
-    ({"type": "string", "pattern": "^a|b$"}, ['"xa"', '"bx"']),
-    ({"type": "string", "pattern": "^[\\[\\]a]$"}, ['"&"']),
-    ({"type": "string", "pattern": "^[a-c]*$", "minLength": 3}, ['"ab"', '"abx"']),
-    ({"type": "string", "format": "date"}, ['"2023-02-29"', '"2024-13-01"']),
-    ({"type": "string", "format": "ipv4"}, ['"1.2.3.400"']),
-    ({"type": "integer", "multipleOf": 7}, ["15"]),
-    ({"type": "number", "multipleOf": 0.01}, ["0.075"]),
-    ({"type": "number", "exclusiveMinimum": 2, "maximum": 3}, ["2", "2.0"]),
-    ({"properties": {"ab": {"type": "integer"}}, "patternProperties": {"^a": {"type": "string"}},
-      "type": "object"}, ['{"ab": 1}', '{"ab": "x"}']),
-    ({"type": "array", "prefixItems": [{"type": "null"}], "items": False}, ["[1]", "[null, 1]"]),
-    ({"$ref": "#/$defs/a", "maximum": 3, "$defs": {"a": {"type": "integer"}}}, ["4", '"a"']),
-    ({"allOf": [{"type": "integer", "minimum": 3}, {"maximum": 5}]}, ["2", "6"]),
-    ({"enum": ["abc", "d"], "maxLength": 1}, ['"abc"']),
-]  # fmt: skip
-
-
-def takes(model: CausalModel, grammar: Any, answer: str) -> bool:
-    """Whether a grammar lets an answer through, and end there."""
-    matcher = grammar.rule().matcher
-    tokens = model._tokenizer.encode(answer, add_special_tokens=False)
-    return bool(matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting())
-
-
-@pytest.mark.parametrize(("schema", "wrong"), ENFORCED)
-def test_keywords_are_enforced(
-    model: CausalModel, schema: dict[str, Any], wrong: list[str]
-) -> None:
-    checker = jsonschema.FormatChecker()
-    validator = jsonschema.Draft202012Validator(schema, format_checker=checker)
-    grammar = model._grammar().json(json.dumps(schema))
-    for answer in wrong:
-        assert not validator.is_valid(json.loads(answer))
-        assert not takes(model, grammar, answer)
-
-
-def test_a_date_and_time_is_of_a_day_that_exists(model: CausalModel) -> None:
-    grammar = model._grammar().json('{"type": "string", "format": "date-time"}')
-    assert takes(model, grammar, '"2024-02-29T00:00:00Z"')
-    assert not takes(model, grammar, '"2023-02-29T00:00:00Z"')
-
-
-def test_bounds_of_numbers_hold(model: CausalModel) -> None:
-    """Random bounds: what the grammar takes is within them."""
-    draw = random.Random(0)
-    quarters = [Decimal(n) / 4 for n in range(-14, 15)]
-    made = 0
-    for _ in range(150):
-        low, high = sorted(draw.sample(quarters, 2))
-        schema = {"type": "number", draw.choice(["minimum", "exclusiveMinimum"]): float(low)}
-        schema |= {draw.choice(["maximum", "exclusiveMaximum"]): float(high)}
-        schema |= draw.choice([{}, {"multipleOf": 0.25}])
-        try:
-            enforceable(schema)
-            grammar = model._grammar().json(json.dumps(schema))
-        except sqlllm.CallError:
-            continue
-        made += 1
-        validator = jsonschema.Draft202012Validator(schema)
-        for number in [*draw.sample(quarters, 8), low, high, Decimal(0)]:
-            for text in {str(number), f"{number:.2f}", "-0" if not number else str(number)}:
-                if takes(model, grammar, text):
-                    assert validator.is_valid(float(text)), (schema, text)
-    assert made > 75
 
 
 def test_every_pattern_is_anchored() -> None:
