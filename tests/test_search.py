@@ -255,9 +255,10 @@ def test_texts_are_embedded_as_one_batch(fake: sqlllm.FakeModel) -> None:
             rows[rewrite] = db.execute("FROM ai.search('t', 'text', k := 3)").fetchall()
         batches[rewrite] = sorted(fake.batches)
     assert rows[True] == rows[False]
-    assert batches[True] == [1, 5000]
+    # DuckDB may ask for the query's own vector at the same time: then it goes along.
+    assert batches[True] in ([1, 5000], [5001])
     assert sum(batches[False]) == 5001
-    assert max(batches[False]) == 2048
+    assert max(batches[False]) in (2048, 2049)
 
 
 def test_explain_counts_the_texts_of_a_search(
