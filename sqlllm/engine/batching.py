@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TypeVar
+
+from sqlllm.engine.worker import thread
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -65,11 +67,15 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator
         >>> list(ahead(len, ["a", "bcd"]))
         [1, 3]
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="sqlllm-tokens") as thread:
-        coming: deque[Future[Result]] = deque()
+    tokens = thread("sqlllm-tokens")
+    coming: deque[Future[Result]] = deque()
+    try:
         for item in items:
-            coming.append(thread.submit(function, item))
+            coming.append(tokens.submit(function, item))
             if len(coming) > 1:
                 yield coming.popleft().result()
-        if coming:
+        while coming:
             yield coming.popleft().result()
+    finally:
+        for left in coming:
+            left.cancel()
