@@ -12,7 +12,7 @@ import duckdb
 from sqlllm.errors import SqlllmError
 from sqlllm.html import Html, grid, join, tag
 from sqlllm.rewrite import Columns, Plan
-from sqlllm.runtime.answers import BLOCK
+from sqlllm.runtime.answers import ASKED
 from sqlllm.runtime.questions import Questions, text_first_notes
 from sqlllm.runtime.usage import Usage
 
@@ -149,7 +149,7 @@ def _counted(
         batches = (
             -(-rows // 2048)
             if estimate.in_chunks
-            else -(-(cost["distinct"] - cost["cached"]) // BLOCK)
+            else -(-(cost["distinct"] - cost["cached"]) // ASKED)
         )
         note, step = "; ".join(notes), None if estimate.in_chunks else estimate.step
         questions = Questions.of(step, cost)

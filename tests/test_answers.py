@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import sqlllm
 from sqlllm.models.base import Batch, Model
-from sqlllm.runtime.answers import BLOCK, Answers
+from sqlllm.runtime.answers import ASKED, Answers
 from sqlllm.runtime.keys import keys_of
 from sqlllm.runtime.texts import Texts
 
@@ -37,15 +37,15 @@ def test_an_answered_row_takes_little_memory() -> None:
     """One that Python holds takes 250 bytes: a text, an answer, an entry of a dict."""
     even = Even()
     with sqlllm.connect(models={"even": even}, model="even", cache="off") as db:
-        db.execute(f"CREATE TABLE t AS SELECT 'text ' || i AS x FROM range({4 * BLOCK}) r(i)")
+        db.execute(f"CREATE TABLE t AS SELECT 'text ' || i AS x FROM range({4 * ASKED}) r(i)")
         tracemalloc.start()
         try:
             query = "SELECT count(ai.classify(x, ['a', 'b', 'c'])) FROM t"
-            assert db.execute(query).fetchone() == (4 * BLOCK,)
+            assert db.execute(query).fetchone() == (4 * ASKED,)
         finally:
             tracemalloc.stop()
     assert len(even.levels) == 4
-    assert (even.levels[3] - even.levels[1]) / (2 * BLOCK) < 40
+    assert (even.levels[3] - even.levels[1]) / (2 * ASKED) < 40
 
 
 texts_or_null = st.lists(st.none() | st.text(max_size=3), max_size=9)

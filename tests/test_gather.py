@@ -81,7 +81,7 @@ def test_a_statement_keeps_no_more_answers_than_it_may(
     fake, limit = many[1], 600 * 1000
     defaults = Statement.__init__.__defaults__
     monkeypatch.setattr(Statement.__init__, "__defaults__", (limit, *defaults[1:]))
-    monkeypatch.setattr("sqlllm.runtime.runtime.BLOCK", 1000)
+    monkeypatch.setattr("sqlllm.runtime.runtime.ASKED", 1000)
     fake.fn = lambda task, text: f"{text:x<600}"
     with sqlllm.connect(models={"fake": fake}, model="fake", cache=cache) as db:
         db.execute(f"CREATE TABLE many AS {MANY}")

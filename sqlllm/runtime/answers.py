@@ -14,8 +14,12 @@ from sqlllm.errors import SqlllmError
 Array = np.ndarray[Any, np.dtype[Any]]
 
 BLOCK = 1 << 14
-"""Distinct inputs that are Python objects at a time: enough to fill any device, and what a million
-rows take stays what 16,384 take."""
+"""Answers that the cache keeps together, and texts that are hashed together."""
+
+ASKED = 1 << 13
+"""Distinct inputs that are Python objects, and on their way to a model, at a time. It is eight
+times what a GPU writes at once, so that it is seldom half empty while the last rows finish; and
+what a statement takes for a further row is what it keeps of it, in columns."""
 
 
 def to_numpy(column: pa.Array) -> Array:

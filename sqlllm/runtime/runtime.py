@@ -14,7 +14,7 @@ import pyarrow as pa
 from sqlllm.errors import ModelError, SqlllmError, excerpt, first_line
 from sqlllm.models.base import Batch, Model
 from sqlllm.models.registry import BUILTIN_EMBEDDING, Registry, default_model
-from sqlllm.runtime.answers import BLOCK, Answers, Array, to_numpy
+from sqlllm.runtime.answers import ASKED, Answers, Array, to_numpy
 from sqlllm.runtime.caches import cache_for, memo
 from sqlllm.runtime.encoding import Form, column_of, encode
 from sqlllm.runtime.flight import Flights, Ticket, landed
@@ -194,14 +194,14 @@ class Runtime:
             bar.skip(int(there.sum()))
             missing.append(part[~there])
         asked = np.concatenate(missing)
-        for at in range(0, len(asked), BLOCK):
-            block = asked[at : at + BLOCK]
+        for at in range(0, len(asked), ASKED):
+            block = asked[at : at + ASKED]
             if at and ahead and asking.statement.answers_full:
                 usage.distinct_inputs -= len(asked) - at
                 break
             given = texts.column(block).to_pylist()
             answers.fill(block, *self._ask(asking, texts.keys(block), given, bar))
-            if len(asked) > BLOCK:
+            if len(asked) > ASKED:
                 give_back()
 
     def _tell(self, caller: Caller, texts: Texts, answers: Answers, wanted: Array) -> None:
