@@ -13,6 +13,7 @@ import pytest
 from tiny import collect, reference
 
 import sqlllm
+from sqlllm.engine.batching import ahead
 from sqlllm.engine.prompt import answers, encode, prompt_of
 from sqlllm.models import registry
 from sqlllm.models.causal import CausalModel
@@ -207,3 +208,38 @@ def test_concurrent_first_calls_load_once(monkeypatch: pytest.MonkeyPatch) -> No
     for thread in threads:
         thread.join()
     assert loaded == [1]
+
+
+def test_every_query_makes_its_tokens_on_the_same_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each new thread would take memory of its own from malloc, and keep it."""
+    made, tokens = [], SentenceModel._tokens
+
+    def noted(model: SentenceModel, texts: list[str]) -> list[list[int]]:
+        made.append(threading.current_thread())
+        return tokens(model, texts)
+
+    with sqlllm.connect(cache="off") as db:
+        db.execute("SELECT ai.embed('a text')")  # loads the model, which makes some on its own
+        monkeypatch.setattr(SentenceModel, "_tokens", noted)
+        for _ in range(3):
+            db.execute("SELECT count(ai.embed('text ' || i)) FROM range(10000) r(i)").fetchall()
+    assert len(made) > 6
+    assert {thread.name for thread in made} == {"sqlllm-tokens_0"}
+    assert len(set(made)) == 1
+
+
+def test_reading_ahead_ends_with_who_asked_for_it() -> None:
+    read = []
+
+    def slow(item: int) -> int:
+        time.sleep(0.05)
+        read.append(item)
+        return 10 // item
+
+    with closing(ahead(slow, range(1, 100))) as coming:
+        assert next(coming) == 10
+    with pytest.raises(ZeroDivisionError):
+        list(ahead(slow, [5, 0, 7, 8]))
+    assert list(ahead(slow, [1])) == [10]
+    assert read[-1] == 1
+    assert len(read) <= 3 + 3 + 1  # of 100, of 4 and of 1

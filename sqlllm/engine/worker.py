@@ -33,7 +33,8 @@ def thread(name: str) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix=name)
 
 
-os.register_at_fork(after_in_child=thread.cache_clear)  # threads don't survive a fork
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=thread.cache_clear)  # threads don't survive one
 
 
 def on_model_thread(function: Callable[..., Result], *given: Any) -> Result:
