@@ -116,17 +116,17 @@ class Step:
     masks: dict[Any, Any] = field(default_factory=dict)  # made by the first layer that needs one
 
     def own_mask(self, window: int | None, group: int, dtype: Any) -> Any:
-        """For `_own`, to be added to scores: (B, 1, group x N, L)."""
+        """For `_own`, to be added to scores: (B, 1, N x group, L)."""
         key = ("own", window, group)
         if key not in self.masks:
             seen = self.seen
             if window:
                 seen = seen & (self.kept_at[:, None, :] > self.at[:, :, None] - window)
-            self.masks[key] = additive(seen, dtype).repeat(1, group, 1)[:, None]
+            self.masks[key] = additive(seen, dtype).repeat_interleave(group, 1)[:, None]
         return self.masks[key]
 
     def prefix_mask(self, window: int, group: int, dtype: Any) -> tuple[Any, Any]:
-        """For `_prefix`: (1, 1, group x T, before), and which tokens see none of it, (T,).
+        """For `_prefix`: (1, 1, T x group, before), and which tokens see none of it, (T,).
 
         Those look at everything, so that there are numbers, which the merge then ignores.
         """
@@ -136,7 +136,8 @@ class Step:
             places = at.new_ones(self.before).cumsum(0) - 1
             seen = places[None] > at[:, None] - window
             unseen = ~seen.any(-1)
-            mask = additive(seen | unseen[:, None], dtype).repeat(group, 1)[None, None]
+            mask = additive(seen | unseen[:, None], dtype).repeat_interleave(group, 0)
+            mask = mask[None, None]
             self.masks[key] = mask, unseen
         found: tuple[Any, Any] = self.masks[key]
         return found
@@ -162,39 +163,39 @@ def attention(
     else that a module passes is ignored: whether a model may run here is decided by comparing
     with its own forward pass (`Engine`).
     """
+    import torch
+
     step, layer = sqlllm_step, module.layer_idx
     heads, size = query.shape[1], query.shape[3]
     scale = size**-0.5 if scaling is None else scaling
     group = heads // key.shape[1]
     window = sliding_window if sliding_window and step.last >= sliding_window else None
-    # One row per token: (T, key heads, group, size)
-    tokens = query[0].transpose(0, 1).unflatten(1, (-1, group))
+    # Heads that share keys behind each other, as more tokens: (T, group, key heads, size). It is
+    # how the CPU's kernel lays out what it returns, so that nothing is copied until the end.
+    tokens = query[0].transpose(0, 1).unflatten(1, (-1, group)).transpose(1, 2).contiguous()
     step.slots.write(
         layer, step.rows, step.places, key[0].transpose(0, 1), value[0].transpose(0, 1)
     )
     out, lse = _own(step, layer, tokens, scale, window, softcap)
     if step.prefix is not None:
-        out, lse = _merged(out, lse, *_prefix(step, layer, tokens, scale, window, softcap))
+        other, other_lse = _prefix(step, layer, tokens, scale, window, softcap)
+        out = _merged(out, lse, other, other_lse)
+        lse = lse if s_aux is None else torch.logaddexp(lse, other_lse)
     if s_aux is not None:
-        out = out * (lse - s_aux.view(-1, group)).sigmoid().unsqueeze(-1).to(out.dtype)
-    return out.reshape(1, len(tokens), heads, -1), None
+        sinks = s_aux.view(-1, group).T
+        out = out * (lse - sinks).sigmoid().unsqueeze(-1).to(out.dtype)
+    return out.transpose(1, 2).reshape(1, len(tokens), heads, -1), None
 
 
 def _own(
     step: Step, layer: int, tokens: Any, scale: float, window: int | None, softcap: float | None
 ) -> tuple[Any, Any]:
-    """Over the row's own tokens: (T, key heads, group, size) and (T, key heads, group)."""
-    rows, width = step.grid.shape
+    """Over the row's own tokens: (T, group, key heads, size) and (T, group, key heads)."""
+    rows = step.grid.shape[0]
     keys, values = step.slots.read(layer, step.first, rows, step.seen.shape[2])
     laid = tokens if step.back is None else tokens[step.grid.flatten()]
-    heads, group, size = tokens.shape[1:]
-    # Heads that share keys stand behind each other: (rows, key heads, group x width, size)
-    laid = laid.view(rows, width, heads, group, size).permute(0, 2, 3, 1, 4)
-    laid = laid.reshape(rows, heads, group * width, size)
-    mask = step.own_mask(window, group, tokens.dtype)
-    out, lse = attend(laid, keys, values, scale, mask, softcap)
-    out = out.unflatten(2, (group, width)).permute(0, 3, 1, 2, 4).flatten(0, 1)
-    lse = lse.unflatten(2, (group, width)).permute(0, 3, 1, 2).flatten(0, 1)
+    mask = step.own_mask(window, tokens.shape[1], tokens.dtype)
+    out, lse = _attend(laid, rows, keys, values, scale, mask, softcap)
     return (out, lse) if step.back is None else (out[step.back], lse[step.back])
 
 
@@ -204,25 +205,31 @@ def _prefix(
     """Over the prefix, as `_own`."""
     assert step.prefix is not None
     keys, values = step.prefix.read(layer, 0, 1, step.before)
-    count, heads, group, size = tokens.shape
-    laid = tokens.permute(1, 2, 0, 3).reshape(1, heads, group * count, size)
     mask, unseen = None, None
     if window:
-        mask, unseen = step.prefix_mask(window, group, tokens.dtype)
-    out, lse = attend(laid, keys, values, scale, mask, softcap)
-    out = out[0].unflatten(1, (group, count)).permute(2, 0, 1, 3)
-    lse = lse[0].unflatten(1, (group, count)).permute(2, 0, 1)
+        mask, unseen = step.prefix_mask(window, tokens.shape[1], tokens.dtype)
+    out, lse = _attend(tokens, 1, keys, values, scale, mask, softcap)
     if unseen is not None:
         lse = lse.masked_fill(unseen[:, None, None], float("-inf"))
     return out, lse
 
 
-def _merged(out: Any, lse: Any, other: Any, other_lse: Any) -> tuple[Any, Any]:
+def _attend(
+    tokens: Any, rows: int, keys: Any, values: Any, scale: float, mask: Any, softcap: float | None
+) -> tuple[Any, Any]:
+    """`attend` of as many tokens for each of the rows, in the shapes of `_own`."""
+    count, group, heads, size = tokens.shape
+    laid = tokens.reshape(rows, -1, heads, size).transpose(1, 2)
+    out, lse = attend(laid, keys, values, scale, mask, softcap)
+    out = out.transpose(1, 2).reshape(count, group, heads, -1)
+    return out, lse.transpose(1, 2).reshape(count, group, heads)
+
+
+def _merged(out: Any, lse: Any, other: Any, other_lse: Any) -> Any:
     import torch
 
     weight = torch.sigmoid(other_lse - lse).unsqueeze(-1)
-    both = torch.lerp(out.float(), other.float(), weight).to(out.dtype)
-    return both, torch.logaddexp(lse, other_lse)
+    return torch.lerp(out.float(), other.float(), weight).to(out.dtype)
 
 
 def additive(seen: Any, dtype: Any) -> Any:

@@ -7,7 +7,7 @@ from itertools import accumulate, groupby
 from typing import Any
 
 from sqlllm.engine.engine import Unsuitable, inference
-from sqlllm.engine.fuse import fuse, undo
+from sqlllm.engine.linear import speed_up, undo
 
 NAME = "sqlllm_encoder"  # in transformers' register of attention functions
 
@@ -99,12 +99,13 @@ class Encoder:
     Args:
         model: The encoder, on its device, in evaluation mode. Its attention is replaced in place
             until `restore`.
+        plain: Leave its linear layers as they are.
 
     Raises:
         Unsuitable: It can't take another attention function.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, plain: bool = False) -> None:
         from transformers import AttentionInterface
 
         if not getattr(model, "_supports_attention_backend", False):
@@ -113,13 +114,13 @@ class Encoder:
         self._model = model
         self._before = model.config._attn_implementation
         model.set_attn_implementation(NAME)
-        self._fused = fuse(model)
+        self._changed = [] if plain else speed_up(model)
         self.first = 0  # the position of a row's first token
 
     def restore(self) -> None:
-        """Give the model its own attention back."""
+        """Give the model its own attention and layers back."""
         self._model.set_attn_implementation(self._before)
-        undo(self._fused)
+        undo(self._changed)
 
     def states(self, rows: Sequence[Sequence[int]]) -> tuple[Any, Any]:
         """Hidden states, and which are of a row's own, for the pooling: both padded.

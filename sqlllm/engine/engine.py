@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlllm.engine import attention, steps
 from sqlllm.engine.attention import Slots, Step
-from sqlllm.engine.fuse import fuse, undo
 from sqlllm.engine.kept import KeptTexts
+from sqlllm.engine.linear import speed_up, undo
 from sqlllm.engine.memory import Budget, rows_that_fit
 
 TOKENS = {"cpu": 2048, "mps": 8192, "cuda": 32768}
@@ -188,17 +188,18 @@ class Engine:
         with inference():
             expected = self.model(input_ids=self._tensor([tokens])).logits[0, -2:].float()
         self.model.set_attn_implementation(attention.register())
-        fused = fuse(self.model)
-        slots = Slots(2, 32)
-        try:
-            difference = self._difference(slots, tokens, expected)
-            if difference < TOLERANCE[str(self.model.dtype).removeprefix("torch.")]:
-                return slots.bytes_per_token()
-            reason = f"gives other numbers for packed rows (by {difference:.0%})"
-        except Exception as error:  # whatever a model's own code makes of it
-            reason = f"can't take packed rows ({type(error).__name__}: {error})"
+        # Not the output matrix: labels take rows of it. A model's own code may want plain layers.
+        for change in (speed_up, lambda _: []):
+            changed, slots = change(self._base), Slots(2, 32)
+            try:
+                difference = self._difference(slots, tokens, expected)
+                if difference < TOLERANCE[str(self.model.dtype).removeprefix("torch.")]:
+                    return slots.bytes_per_token()
+                reason = f"gives other numbers for packed rows (by {difference:.0%})"
+            except Exception as error:  # whatever a model's own code makes of it
+                reason = f"can't take packed rows ({type(error).__name__}: {error})"
+            undo(changed)
         self.model.set_attn_implementation(before)
-        undo(fused)
         raise Unsuitable(reason)
 
     def _difference(self, slots: Slots, tokens: list[int], expected: Any) -> float:

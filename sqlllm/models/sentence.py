@@ -88,20 +88,21 @@ class SentenceModel(Model):
         from sqlllm.engine.engine import Unsuitable
 
         expected = self._padded(SAMPLE)
-        try:
-            encoder = Encoder(self._model[0].auto_model)
-        except (Unsuitable, AttributeError):
-            return None
         rows = self._tokens(SAMPLE)
-        for first in (0, 1 + (self._model.tokenizer.pad_token_id or 0)):  # as in RoBERTa
-            encoder.first = first
+        for plain in (False, True):  # a model's own code may want its plain layers
             try:
-                got = self._vectors(encoder, rows)
-            except Exception:  # whatever a model's own code makes of it
-                break
-            if got.shape == expected.shape and np.sum(got * expected, axis=1).min() > cosine:
-                return encoder
-        encoder.restore()
+                encoder = Encoder(self._model[0].auto_model, plain=plain)
+            except (Unsuitable, AttributeError):
+                return None
+            for first in (0, 1 + (self._model.tokenizer.pad_token_id or 0)):  # as in RoBERTa
+                encoder.first = first
+                try:
+                    got = self._vectors(encoder, rows)
+                except Exception:  # whatever a model's own code makes of it
+                    break
+                if got.shape == expected.shape and np.sum(got * expected, axis=1).min() > cosine:
+                    return encoder
+            encoder.restore()
         return None
 
     def embed(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:

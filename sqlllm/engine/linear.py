@@ -1,0 +1,118 @@
+"""Linear layers as oneDNN runs them best, on CPUs: packed weights, activations on the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import MethodType
+from typing import Any
+
+ACTIVATIONS = {
+    "SiLU": ("swish", ""),
+    "SiLUActivation": ("swish", ""),
+    "GELUTanh": ("gelu", "tanh"),
+    "PytorchGELUTanh": ("gelu", "tanh"),
+    "GELUActivation": ("gelu", "none"),
+}
+"""The activation's class -> oneDNN's name of it, and its algorithm."""
+
+PRECISIONS = ("torch.float32", "torch.bfloat16")
+TOKENS = 2048
+"""Of a pass for which weights are laid out. In float32 the layout for one token is slower for many;
+this one is at least as fast for any number."""
+
+
+def speed_up(model: Any) -> list[Any]:
+    """Change linear layers in place; the layers that were changed, for `undo`.
+
+    * Weights lie in memory as oneDNN's kernels read them, in place of the plain ones. Plain ones
+      are laid out anew by every product: in bfloat16 on two Zen 4 cores, packed ones are twice as
+      fast for up to 8 tokens, 1.3x for 32 and 1.04x for 2,048.
+    * Activations and the product of gated layers are computed while a product is stored.
+      down(act(gate(x)) * up(x)) takes four passes over the widest activations; this saves two.
+
+    It is what torch.compile makes of a frozen model, without a compiler. Whoever calls this
+    compares the numbers afterwards.
+    """
+    import torch
+
+    mkldnn: Any = torch.backends.mkldnn
+    if model.device.type != "cpu" or not mkldnn.is_available():
+        return []
+    operations = ("_linear_pointwise", "_reorder_linear_weight")
+    if not all(hasattr(torch.ops.mkldnn, name) for name in operations):
+        return []
+    layers = []
+    for module in list(model.modules()):
+        if _is_gated(module):
+            module.forward = MethodType(_gated, module)
+        elif _is_intermediate(module):
+            module.forward = MethodType(_intermediate, module)
+        elif _is_linear(module):
+            module.forward = MethodType(_linear, module)
+        else:
+            continue
+        layers.append(module)
+    for module in layers:
+        if _is_linear(module):
+            _pack(module)
+    return layers
+
+
+def undo(layers: Iterable[Any]) -> None:
+    """Give layers their own forward pass and plain weights back."""
+    from torch.nn import Linear, Parameter
+
+    for layer in layers:
+        del layer.forward
+        if type(layer) is Linear:
+            layer.weight = Parameter(layer.weight.to_dense(), requires_grad=False)
+
+
+def _pack(module: Any) -> None:
+    import torch
+
+    plain = module._parameters.pop("weight").detach()  # oneDNN's tensors can't be parameters
+    module.weight = torch.ops.mkldnn._reorder_linear_weight(plain, TOKENS)
+
+
+def _is_linear(module: Any) -> bool:
+    from torch.nn import Linear
+
+    return type(module) is Linear and str(module.weight.dtype) in PRECISIONS
+
+
+def _is_gated(module: Any) -> bool:
+    parts: list[Any] = [getattr(module, p, None) for p in ("gate_proj", "up_proj", "down_proj")]
+    return (
+        all(_is_linear(part) and part.bias is None for part in parts)
+        and type(getattr(module, "act_fn", None)).__name__ in ACTIVATIONS
+    )
+
+
+def _is_intermediate(module: Any) -> bool:
+    """As in BERT and its kin."""
+    act = type(getattr(module, "intermediate_act_fn", None)).__name__
+    return _is_linear(getattr(module, "dense", None)) and act in ACTIVATIONS
+
+
+def _linear(self: Any, x: Any) -> Any:
+    import torch
+
+    return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+
+
+def _intermediate(self: Any, x: Any) -> Any:
+    import torch
+
+    act, algorithm = ACTIVATIONS[type(self.intermediate_act_fn).__name__]
+    linear = torch.ops.mkldnn._linear_pointwise
+    return linear(x, self.dense.weight, self.dense.bias, act, [], algorithm)
+
+
+def _gated(self: Any, x: Any) -> Any:
+    import torch
+
+    linear = torch.ops.mkldnn._linear_pointwise
+    act, algorithm = ACTIVATIONS[type(self.act_fn).__name__]
+    gate = linear(x, self.gate_proj.weight, None, act, [], algorithm)
+    return self.down_proj(linear.binary(x, gate, self.up_proj.weight, None, "mul"))
