@@ -62,7 +62,7 @@ def test_layers_give_the_same_and_get_their_weights_back(
     with torch.inference_mode():
         expected = model(ids).logits
         weights = {name: weight.clone() for name, weight in model.named_parameters()}
-        changed = linear.speed_up(model.base_model)
+        changed = linear.speed_up(model)
         assert all(layer.weight.is_mkldnn for layer in linears(model.base_model))
         assert not any("proj.weight" in name for name, _ in model.named_parameters())  # no copy
         got = model(ids).logits
@@ -97,3 +97,14 @@ def test_an_encoder_whose_code_wants_plain_weights_keeps_them(wants_plain: list[
         got[batch.rows] = batch.answers
     model._encoder.restore()
     np.testing.assert_allclose(got, model._padded(TEXTS), atol=1e-5)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="Linux says what is mapped")
+def test_the_file_of_the_weights_is_let_go(tmp_path: Path) -> None:
+    folder = save("llama", tmp_path)
+    plain = reference(folder)
+    assert str(folder) in Path("/proc/self/maps").read_text()  # how transformers reads them
+    del plain
+    model = CausalModel(folder, dtype="float32")
+    assert str(folder) not in Path("/proc/self/maps").read_text()
+    assert model.note == ""

@@ -188,9 +188,8 @@ class Engine:
         with inference():
             expected = self.model(input_ids=self._tensor([tokens])).logits[0, -2:].float()
         self.model.set_attn_implementation(attention.register())
-        # Not the output matrix: labels take rows of it. A model's own code may want plain layers.
-        for change in (speed_up, lambda _: []):
-            changed, slots = change(self._base), Slots(2, 32)
+        for change in (speed_up, lambda _: []):  # a model's own code may want its plain layers
+            changed, slots = change(self.model), Slots(2, 32)
             try:
                 difference = self._difference(slots, tokens, expected)
                 if difference < TOLERANCE[str(self.model.dtype).removeprefix("torch.")]:
