@@ -16,7 +16,7 @@ import pytest
 import sqlllm
 from sqlllm.bench import Options, Report, configs, engines, limits, machine, models, run, texts
 from sqlllm.bench.limits import Part, Peaks, Shape
-from sqlllm.bench.memory import Footprint
+from sqlllm.bench.memory import Footprint, footprint
 from sqlllm.bench.method import OURS, Answered, Method, Skipped, Workload
 from sqlllm.bench.report import Line, Table, grown
 from sqlllm.bench.rounds import Rounds
@@ -183,6 +183,13 @@ def test_memory_is_compared_without_results() -> None:
     assert targets(found)[-1].reached
 
 
+@pytest.mark.parametrize("model", ["tiny", "smollm2"])
+def test_memory_is_measured_in_a_process_of_its_own(smollm2: Path, model: str) -> None:
+    found = footprint("filter", 20, dtype="float32", model=model)
+    assert (found.function, found.rows, found.result_bytes) == ("filter", 20, 20 * 2 * 4)
+    assert found.peak_bytes > 0
+
+
 def test_reports_hold_what_is_not_known() -> None:
     found = report()
     found.interrupted = True
@@ -331,6 +338,7 @@ def test_wrong_options(
         (["--config", __file__], "is not JSON"),
         (["--model", "smolm2"], "did you mean `smollm2`?"),
         (["--embed-model", "mini"], "did you mean `minilm`?"),
+        (["--memory-model", "smolm2"], "did you mean `smollm2`?"),
         (["--gguf", "nowhere.gguf"], "there is no file"),
     ],
 )

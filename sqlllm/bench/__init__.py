@@ -72,6 +72,8 @@ def _check(options: Options) -> None:
             models.folder_of(options.model)
     if {"embed", "memory"} & set(options.workloads):
         models.folder_of(options.embed_model)
+    if "memory" in options.workloads and options.memory_model not in configs.CONFIGS:
+        models.folder_of(options.memory_model)
 
 
 def _builders(

@@ -49,13 +49,19 @@ class Footprint:
         return max(self.peak_bytes - self.result_bytes, 0)
 
 
-def footprint(function: str, rows: int, *, dtype: str | None, embed_model: str) -> Footprint:
+def footprint(function: str, rows: int, *, dtype: str | None, model: str) -> Footprint:
     """Measured in a new process.
+
+    Args:
+        function: A name of `CALLS`.
+        rows: Of how many distinct texts.
+        dtype: `float32` or `bfloat16`; None: what sqlllm takes on this machine.
+        model: One that SQL can name; for language models also a name of `CONFIGS`.
 
     Raises:
         Skipped: The process failed; the message is its last line.
     """
-    asked = {"function": function, "rows": rows, "dtype": dtype, "embed_model": embed_model}
+    asked = {"function": function, "rows": rows, "dtype": dtype, "model": model}
     done = subprocess.run(
         [sys.executable, "-m", "sqlllm.bench.memory", json.dumps(asked)],
         capture_output=True,
@@ -69,26 +75,26 @@ def footprint(function: str, rows: int, *, dtype: str | None, embed_model: str) 
     return Footprint(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def measured(
-    function: str, rows: int, *, dtype: str | None = None, embed_model: str = "minilm"
-) -> Footprint:
+def measured(function: str, rows: int, *, dtype: str | None, model: str) -> Footprint:
     """Measured here: load, ask a few rows once, then the query in question."""
-    from sqlllm.bench.models import random_causal, sentence
+    from sqlllm.bench.configs import CONFIGS
+    from sqlllm.bench.models import causal, random_causal, sentence
     from sqlllm.bench.sql import Sql
     from sqlllm.engine.device import device, precision
 
     place = device()
     dtype = dtype or precision(place)
-    model: Any
+    loaded: Any
     if function == "embed":
-        model = sentence(embed_model, place, dtype)
-        sql, answer = Sql({"embedder": model.ours}), 0
+        loaded = sentence(model, place, dtype)
+        sql, answer = Sql({"embedder": loaded.ours}), 0
     else:
-        model = random_causal("tiny", place, dtype)
-        sql, answer = Sql({"bench": model.ours}), ANSWER_BYTES[function]
+        load = random_causal if model in CONFIGS else causal
+        loaded = load(model, place, dtype)
+        sql, answer = Sql({"bench": loaded.ours}), ANSWER_BYTES[function]
     made = texts(
         [WORDS] * (rows + 512),
-        lambda text: len(model.tokenizer.encode(text, add_special_tokens=False)),
+        lambda text: len(loaded.tokenizer.encode(text, add_special_tokens=False)),
         seed=3,
     )
     sql.table("few", made[:512])

@@ -27,6 +27,8 @@ class Options:
         only: Which workloads; None: all, without the slow memory where it should be quick.
         baselines: Against what.
         gguf: The same model for llama.cpp.
+        memory_model: For the memory of classify and filter: a name of `CONFIGS`, or a model that
+            SQL can name.
         quick: Small sizes, to see that everything works.
     """
 
@@ -40,6 +42,7 @@ class Options:
     only: Sequence[str] | None = None
     baselines: Sequence[str] = BASELINES
     gguf: Path | None = None
+    memory_model: str = "tiny"
     quick: bool = False
 
     def __post_init__(self) -> None:

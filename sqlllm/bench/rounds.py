@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from sqlllm.bench import machine
-from sqlllm.bench.memory import CALLS, footprint
+from sqlllm.bench.memory import CALLS, Footprint, footprint
 from sqlllm.bench.method import OURS, Answered, Method, Skipped, Workload
 from sqlllm.bench.options import Options
 from sqlllm.bench.report import Report, Table, line_of
@@ -65,18 +65,24 @@ class Rounds:
                 table.named(method.name).agreement = agreement
 
     def memory(self) -> None:
-        """Few and many rows of each function, every time in a new process."""
+        """Few and many rows of each function, every time in a new process; the median of each."""
+        few, many = self.options.memory_rows
         for function in CALLS:
-            for rows in self.options.memory_rows:
-                self.say(f"memory: {function}, {rows:,} rows")
-                try:
-                    found = footprint(
-                        function, rows, dtype=self.dtype, embed_model=self.options.embed_model
-                    )
-                except Skipped as why:
-                    self.report.skipped[f"memory of {function}"] = str(why)
-                    break
-                self.report.memory.append(found)
+            language = function != "embed"
+            model = self.options.memory_model if language else self.options.embed_model
+            found: dict[int, list[Footprint]] = {few: [], many: []}
+            try:
+                for at in range(self.options.rounds):
+                    for rows in (few, many):
+                        self.say(f"memory: round {at + 1}: {function}, {rows:,} rows")
+                        read = footprint(function, rows, dtype=self.dtype, model=model)
+                        found[rows].append(read)
+            except Skipped as why:
+                self.report.skipped[f"memory of {function}"] = str(why)
+            finally:
+                for reads in filter(None, found.values()):
+                    reads.sort(key=lambda read: read.own_bytes)
+                    self.report.memory.append(reads[(len(reads) - 1) // 2])
 
     def _warm(self, table: Table, method: Method) -> bool:
         self.say(f"{table.name}: warming up {method.name}")

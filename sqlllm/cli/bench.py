@@ -67,6 +67,13 @@ def add_parser(commands: Any) -> None:
         help="default: all that are installed; none: sqlllm alone",
     )
     add("--gguf", type=Path, metavar="FILE", help="the same model, for llama.cpp")
+    add(
+        "--memory-model",
+        default=usual.memory_model,
+        metavar="NAME",
+        help="for the memory of classify and filter, as --model or --config; the default, tiny, "
+        "takes minutes, smollm2 an hour a round",
+    )
     add("--quick", action="store_true", help="small sizes, to see that everything works")
     form = bench.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the report as JSON")
@@ -102,6 +109,7 @@ def _options(given: argparse.Namespace) -> Options:
         only=given.only,
         baselines=[name for name in given.baselines if name != "none"],
         gguf=given.gguf,
+        memory_model=given.memory_model,
         quick=given.quick,
     )
 
@@ -234,7 +242,10 @@ def _lists(report: Report) -> list[tuple[str, list[str], list[list[str]]]]:
 
     found = []
     if report.pairs():
-        title = "memory above the level before, for few and many rows"
+        title = (
+            "memory above the level before, for few and many rows; classify and filter with "
+            + report.options["memory_model"]
+        )
         columns = [
             "function",
             "rows",
