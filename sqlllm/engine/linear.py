@@ -41,6 +41,8 @@ def speed_up(model: Any) -> list[Any]:
     operations = ("_linear_pointwise", "_reorder_linear_weight")
     if not all(hasattr(torch.ops.mkldnn, name) for name in operations):
         return []
+    if model.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return []
     layers, head = [], model.get_output_embeddings()
     for module in list(model.modules()):
         if module is head:
