@@ -16,7 +16,7 @@ import pytest
 import sqlllm
 from sqlllm.bench import Options, Report, configs, engines, limits, machine, models, run, texts
 from sqlllm.bench.limits import Part, Peaks, Shape
-from sqlllm.bench.memory import Footprint, footprint
+from sqlllm.bench.memory import Footprint
 from sqlllm.bench.method import OURS, Answered, Method, Skipped, Workload
 from sqlllm.bench.report import Line, Table, grown
 from sqlllm.bench.rounds import Rounds
@@ -181,13 +181,6 @@ def test_memory_is_compared_without_results() -> None:
     assert entry["ratio"] == pytest.approx(1.1)
     assert entry["bytes_per_row"] == pytest.approx(10 / 90)
     assert targets(found)[-1].reached
-
-
-@pytest.mark.parametrize("model", ["tiny", "smollm2"])
-def test_memory_is_measured_in_a_process_of_its_own(smollm2: Path, model: str) -> None:
-    found = footprint("filter", 20, dtype="float32", model=model)
-    assert (found.function, found.rows, found.result_bytes) == ("filter", 20, 20 * 2 * 4)
-    assert found.peak_bytes > 0
 
 
 def test_reports_hold_what_is_not_known() -> None:
