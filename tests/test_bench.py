@@ -332,6 +332,7 @@ def test_wrong_options(
         (["--model", "smolm2"], "did you mean `smollm2`?"),
         (["--embed-model", "mini"], "did you mean `minilm`?"),
         (["--memory-model", "smolm2"], "did you mean `smollm2`?"),
+        (["--memory-model", "minilm"], "is an embedding model"),
         (["--gguf", "nowhere.gguf"], "there is no file"),
     ],
 )

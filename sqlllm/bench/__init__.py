@@ -69,11 +69,11 @@ def _check(options: Options) -> None:
         if options.config:
             configs.config_values(options.config)
         else:
-            models.folder_of(options.model)
+            models.language_folder(options.model)
     if {"embed", "memory"} & set(options.workloads):
         models.folder_of(options.embed_model)
     if "memory" in options.workloads and options.memory_model not in configs.CONFIGS:
-        models.folder_of(options.memory_model)
+        models.language_folder(options.memory_model)
 
 
 def _builders(

@@ -92,12 +92,13 @@ class Sentence:
         return model.to(getattr(torch, dtype)).eval()
 
 
-def causal(name: str, place: str, dtype: str) -> Causal:
-    """The model that SQL calls `name`, or `hf:<folder>`."""
-    from transformers import AutoConfig, AutoTokenizer
+def language_folder(name: str) -> Path:
+    """Where the files of a language model are.
 
-    from sqlllm.models.causal import CausalModel
-
+    Raises:
+        ModelMissing: Nowhere.
+        ConfigError: It makes vectors.
+    """
     folder = folder_of(name)
     if not (folder / "config.json").is_file():
         msg = f"model {name!r} is not on this machine"
@@ -105,6 +106,16 @@ def causal(name: str, place: str, dtype: str) -> Causal:
     if (folder / "modules.json").is_file():
         msg = f"model {name!r} is an embedding model"
         raise ConfigError(msg, hint="name a language model, or give it as --embed-model")
+    return folder
+
+
+def causal(name: str, place: str, dtype: str) -> Causal:
+    """The model that SQL calls `name`, or `hf:<folder>`."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    from sqlllm.models.causal import CausalModel
+
+    folder = language_folder(name)
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     return Causal(
         name=name,
