@@ -54,10 +54,10 @@ def test_rows_take_the_places_of_those_that_finish(
     sizes = []
     read = engine.read
 
-    def seen(slots: Slots, first: int, new: Any, kept: Any, head: Any = ()) -> Any:
+    def seen(slots: Slots, first: int, new: Any, kept: Any, head: Any = (), **asked: Any) -> Any:
         if not any(kept):  # rows that are new
             sizes.append((first, len(new)))
-        return read(slots, first, new, kept, head)
+        return read(slots, first, new, kept, head, **asked)
 
     monkeypatch.setattr(engine, "read", seen)
     engine.budget.rows = 8
@@ -82,10 +82,10 @@ def test_memory_that_runs_out_halves_the_batch(
 
     most = 6
 
-    def scarce(slots: Slots, first: int, new: Any, kept: Any, head: Any = ()) -> Any:
+    def scarce(slots: Slots, first: int, new: Any, kept: Any, head: Any = (), **asked: Any) -> Any:
         if slots.rows > most:
             raise torch.OutOfMemoryError("out") if error == "CUDA" else RuntimeError(error)
-        return read(slots, first, new, kept, head)
+        return read(slots, first, new, kept, head, **asked)
 
     monkeypatch.setattr(engine, "read", scarce)
     got = collect(model.answer(task, TEXTS))
@@ -182,7 +182,7 @@ def test_guesses_change_nothing_but_the_number_of_passes(
     engine.ridge = 64
     passes = []
     read = engine.read
-    monkeypatch.setattr(engine, "read", lambda *a: (passes.append(a[2]), read(*a))[1])
+    monkeypatch.setattr(engine, "read", lambda *a, **k: (passes.append(a[2]), read(*a, **k))[1])
     for text, expected in zip(texts, alone, strict=True):
         assert collect(model.complete(task, [text])) == collect(expected)
     assert any(len(tokens) > 1 for new in passes for tokens in new if len(new) == 1)

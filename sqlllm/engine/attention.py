@@ -80,6 +80,10 @@ class Slots:
         return sum(t.element_size() * t.numel() // (self.rows * self.capacity) for t in tensors)
 
 
+class Written(Exception):
+    """Keys and values are kept; nothing more was to be done (`Step.only_writes`)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """What one forward pass needs to know besides the tokens.
@@ -99,6 +103,9 @@ class Step:
         last: The largest position.
         prefix: One row's slots that all rows see, or None.
         before: Tokens in `prefix`.
+        wanted: The tokens whose hidden states are asked for, indices into the T: the last of each
+            row, or none; None: all.
+        only_writes: Stop with `Written` where keys and values are kept.
     """
 
     slots: Slots
@@ -113,6 +120,8 @@ class Step:
     last: int
     prefix: Slots | None = None
     before: int = 0
+    wanted: Any = None
+    only_writes: bool = False
     masks: dict[Any, Any] = field(default_factory=dict)  # made by the first layer that needs one
 
     def own_mask(self, window: int | None, group: int, dtype: Any) -> Any:
@@ -170,12 +179,14 @@ def attention(
     scale = size**-0.5 if scaling is None else scaling
     group = heads // key.shape[1]
     window = sliding_window if sliding_window and step.last >= sliding_window else None
-    # Heads that share keys behind each other, as more tokens: (T, group, key heads, size). It is
-    # how the CPU's kernel lays out what it returns, so that nothing is copied until the end.
-    tokens = query[0].transpose(0, 1).unflatten(1, (-1, group)).transpose(1, 2).contiguous()
     step.slots.write(
         layer, step.rows, step.places, key[0].transpose(0, 1), value[0].transpose(0, 1)
     )
+    if step.only_writes:
+        raise Written
+    # Heads that share keys behind each other, as more tokens: (T, group, key heads, size). It is
+    # how the CPU's kernel lays out what it returns, so that nothing is copied until the end.
+    tokens = query[0].transpose(0, 1).unflatten(1, (-1, group)).transpose(1, 2).contiguous()
     out, lse = _own(step, layer, tokens, scale, window, softcap)
     if step.prefix is not None:
         other, other_lse = _prefix(step, layer, tokens, scale, window, softcap)

@@ -139,14 +139,25 @@ class _Writer:
             for row, kept in zip(rows, there, strict=True):
                 row.kept = kept
         new = [row.tokens[row.kept :] + guess for row, guess in zip(rows, drafts, strict=True)]
-        hidden = self.engine.read(self.slots, first, new, [row.kept for row in rows], self.head)
+        hidden, starts = self._read(rows, first, new, drafts)
+        self.picker.write(rows, drafts, self.engine.logits(hidden), starts)
+
+    def _read(
+        self, rows: list[Row], first: int, new: list[list[int]], drafts: list[list[int]]
+    ) -> tuple[Any, list[int]]:
+        """States of each row's last token and of its guesses; where each row's begin."""
+        kept = [row.kept for row in rows]
+        if not any(drafts):
+            last = self.engine.read(self.slots, first, new, kept, self.head, wanted="last")
+            return last, list(range(len(rows)))
+        hidden = self.engine.read(self.slots, first, new, kept, self.head)
         wanted: list[int] = []
         starts, end = [], 0
         for tokens, guess in zip(new, drafts, strict=True):
             end += len(tokens)
             starts.append(len(wanted))
             wanted += range(end - len(guess) - 1, end)
-        self.picker.write(rows, drafts, self.engine.logits(hidden[wanted]), starts)
+        return hidden[wanted], starts
 
     def _drafts(self, rows: list[Row]) -> list[list[int]]:
         """Guesses of what follows, while a pass would be waiting for memory anyway."""

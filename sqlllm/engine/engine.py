@@ -10,8 +10,10 @@ from typing import Any
 from sqlllm.engine import attention, steps
 from sqlllm.engine.attention import Slots, Step
 from sqlllm.engine.kept import KeptTexts
+from sqlllm.engine.last import narrow, widen
 from sqlllm.engine.linear import speed_up, undo
 from sqlllm.engine.memory import Budget, rows_that_fit
+from sqlllm.engine.steps import Wanted
 
 TOKENS = {"cpu": 2048, "mps": 8192, "cuda": 32768}
 """New tokens of a forward pass: on two Zen 4 cores 1,500 to 3,000 stay in the caches; a GPU takes
@@ -57,7 +59,9 @@ class Engine:
         self._softcap: float | None = getattr(config, "final_logit_softcapping", None)  # Gemma 2
         self._scale: float = getattr(config, "logit_scale", None) or 1.0  # Cohere
         self._scale /= getattr(config, "logits_scaling", None) or 1.0  # Granite
+        self._tolerance = TOLERANCE[str(model.dtype).removeprefix("torch.")]
         self._prefixes: OrderedDict[tuple[int, ...], Slots] = OrderedDict()
+        self._narrowed = False  # whether the last layer is run for wanted tokens only
         self.token_bytes = self._tried()
         self.texts = KeptTexts(self)
 
@@ -68,7 +72,7 @@ class Engine:
         found = self._prefixes.get(tokens)
         if found is None:
             found = Slots(1, len(tokens))
-            self.read(found, 0, [tokens], [0])
+            self.read(found, 0, [tokens], [0], wanted="none")
         self._prefixes[tokens] = found
         self._prefixes.move_to_end(tokens)
         while len(self._prefixes) > 4:
@@ -82,8 +86,10 @@ class Engine:
         new: Sequence[Sequence[int]],
         kept: Sequence[int],
         head: tuple[int, ...] = (),
+        *,
+        wanted: Wanted = "all",
     ) -> Any:
-        """Hidden states of rows' new tokens, packed: (T, size).
+        """Hidden states of rows' new tokens, packed: (T, size), or of each row's last: (B, size).
 
         Args:
             slots: Where keys and values go.
@@ -91,9 +97,10 @@ class Engine:
             new: The new tokens of each row.
             kept: How many tokens of each row are there already.
             head: What all rows begin with.
+            wanted: Of which tokens; the last layer is left out for the others.
         """
         if len(new) == 1 and len(new[0]) > LONGEST:
-            return self._read_long(slots, first, new[0], kept[0], head)
+            return self._read_long(slots, first, new[0], kept[0], head, wanted)
         ids, step = steps.causal(
             slots,
             first,
@@ -102,19 +109,27 @@ class Engine:
             prefix=self.prefix(head),
             before=len(head),
             device=self.model.device,
+            wanted=wanted,
         )
         return self._forward(ids, step)
 
     def _read_long(
-        self, slots: Slots, first: int, tokens: Sequence[int], kept: int, head: tuple[int, ...]
+        self,
+        slots: Slots,
+        first: int,
+        tokens: Sequence[int],
+        kept: int,
+        head: tuple[int, ...],
+        wanted: Wanted,
     ) -> Any:
         """In parts: the mask of one pass grows with the square of its tokens."""
         import torch
 
-        parts = [
-            self.read(slots, first, [tokens[at : at + LONGEST]], [kept + at], head)
-            for at in range(0, len(tokens), LONGEST)
-        ]
+        parts = []
+        for at in range(0, len(tokens), LONGEST):
+            part = tokens[at : at + LONGEST]
+            asked = "none" if wanted == "last" and at + LONGEST < len(tokens) else wanted
+            parts.append(self.read(slots, first, [part], [kept + at], head, wanted=asked))
         return torch.cat(parts)
 
     def read_tree(
@@ -164,7 +179,8 @@ class Engine:
                 use_cache=False,
                 sqlllm_step=step,
             )
-        return out[0][0]
+        hidden = out[0][0]
+        return hidden if step.wanted is None or self._narrowed else hidden[step.wanted]
 
     def _final(self, logits: Any) -> Any:
         """What some models do to their logits."""
@@ -192,7 +208,8 @@ class Engine:
             changed, slots = change(self.model), Slots(2, 32)
             try:
                 difference = self._difference(slots, tokens, expected)
-                if difference < TOLERANCE[str(self.model.dtype).removeprefix("torch.")]:
+                if difference < self._tolerance:
+                    self._try_narrowing(tokens)
                     return slots.bytes_per_token()
                 reason = f"gives other numbers for packed rows (by {difference:.0%})"
             except Exception as error:  # whatever a model's own code makes of it
@@ -200,6 +217,25 @@ class Engine:
             undo(changed)
         self.model.set_attn_implementation(before)
         raise Unsuitable(reason)
+
+    def _try_narrowing(self, tokens: list[int]) -> None:
+        """Run the last layer for wanted tokens only, if that gives the same."""
+        rows, kept, head = [tokens[7:], tokens[7:12]], [0, 0], tuple(tokens[:7])
+        expected = self.read(Slots(2, 32), 0, rows, kept, head)[[16, -1]].float()
+        layer = narrow(self._base)
+        if layer is None:
+            return
+        self._narrowed = True
+        self._prefixes.clear()
+        try:
+            got = self.read(Slots(2, 32), 0, rows, kept, head, wanted="last").float()
+            same = float((got - expected).norm() / expected.norm()) < self._tolerance
+        except Exception:  # whatever a model's own code makes of it
+            same = False
+        self._prefixes.clear()
+        if not same:
+            widen(layer)
+            self._narrowed = False
 
     def _difference(self, slots: Slots, tokens: list[int], expected: Any) -> float:
         """Of the last two tokens' logits, read in steps behind a prefix, among other rows."""

@@ -156,7 +156,7 @@ class KeptTexts:
 
     def _read(self, head: Tokens, texts: list[Tokens], capacity: int) -> Slots:
         page = Slots(len(texts), capacity)
-        self._engine.read(page, 0, texts, [0] * len(texts), head)
+        self._engine.read(page, 0, texts, [0] * len(texts), head, wanted="none")
         return page
 
 

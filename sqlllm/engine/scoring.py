@@ -110,8 +110,7 @@ def score(
     slots = Slots(len(bodies), max(lengths) + max(map(len, parts), default=0))
     kept = lay(slots, begun or [None] * len(bodies))
     new = [body[size:] for body, size in zip(bodies, kept, strict=True)]
-    hidden = engine.read(slots, 0, new, kept, head)
-    root = hidden[torch.tensor([len(tokens) for tokens in new]).cumsum(0) - 1]
+    root = engine.read(slots, 0, new, kept, head, wanted="last")
     if not parts:
         return engine.label_logits(root, [path[0][1] for path in trie.paths])
     totals = torch.zeros(len(bodies), len(trie.paths), device=root.device)

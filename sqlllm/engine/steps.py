@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 
 from sqlllm.engine.attention import Slots, Step
+
+Wanted = Literal["all", "last", "none"]
+"""Whose hidden states are asked for: all new tokens', the last one's of each row, nobody's."""
 
 
 def causal(
@@ -19,6 +23,7 @@ def causal(
     prefix: Slots | None,
     before: int,
     device: Any,
+    wanted: Wanted = "all",
 ) -> tuple[Any, Step]:
     """Rows that go on where they were: each new token sees its row up to itself.
 
@@ -30,10 +35,13 @@ def causal(
         prefix: What all rows see before their own tokens, or None.
         before: Tokens in `prefix`.
         device: Of the tensors.
+        wanted: Whose hidden states are asked for.
 
     Returns:
         Token ids (T,), and the step.
     """
+    import torch
+
     counts, start = np.array([len(row) for row in new]), np.array(kept)
     width = int(counts.max())
     row, offset = _coordinates(counts)
@@ -46,9 +54,13 @@ def causal(
     kept_at = np.tile(before + np.arange(length), (len(new), 1))
     ids = np.concatenate([np.asarray(tokens, np.int64) for tokens in new])
     places = start[row] + offset
-    return _tensors(
+    ids, step = _tensors(
         slots, first, ids, counts, row, offset, places, seen, at, kept_at, prefix, before, device
     )
+    if wanted == "all" or (wanted == "last" and width == 1):
+        return ids, step
+    asked = counts.cumsum() - 1 if wanted == "last" else np.array([], np.int64)
+    return ids, replace(step, wanted=torch.from_numpy(asked).to(device))
 
 
 def tree(
