@@ -11,6 +11,7 @@ from tiny import CONFIGS, collect, reference, save
 import sqlllm
 from sqlllm.engine.attention import Slots
 from sqlllm.engine.engine import Engine
+from sqlllm.engine.scoring import LabelTrie, score
 from sqlllm.models.causal import CausalModel
 
 torch = pytest.importorskip("torch")
@@ -72,6 +73,24 @@ def test_a_long_row_is_read_in_parts_of_which_only_the_last_has_a_state(
     assert counts == [1]
     torch.testing.assert_close(last, whole[-1:], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(engine.read(Slots(1, 87), 0, row, [0]), whole, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("labels", "layers"), [([[4], [5]], 1), ([[4], [4, 5]], 2)])
+def test_keys_that_no_other_pass_reads_are_not_kept(
+    engine: Engine, labels: list[list[int]], layers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    class Watched(Slots):
+        def __init__(self, *sizes: int, **options: Any) -> None:
+            super().__init__(*sizes, **options)
+            made.append(self)
+
+    monkeypatch.setattr("sqlllm.engine.scoring.Slots", Watched)
+    got = score(engine, HEAD, ROWS, LabelTrie.build(labels))
+    assert [len(slots._layers) for slots in made] == [layers]
+    whole = score(engine, (), [[*HEAD, *row] for row in ROWS], LabelTrie.build(labels))
+    torch.testing.assert_close(got, whole, rtol=1e-4, atol=1e-4)
 
 
 def raises(few: bool, states: Any) -> Any:

@@ -27,11 +27,14 @@ class Slots:
     Args:
         rows: How many rows.
         capacity: Most tokens of a row.
+        passing: Nothing is read behind these tokens in another pass: a layer's tensors then go
+            when the next layer makes its own.
     """
 
-    def __init__(self, rows: int, capacity: int) -> None:
+    def __init__(self, rows: int, capacity: int, *, passing: bool = False) -> None:
         self.rows = rows
         self.capacity = capacity
+        self.passing = passing
         self._layers: dict[int, tuple[Any, Any]] = {}
 
     def write(self, layer: int, rows: Any, places: Any, keys: Any, values: Any) -> None:
@@ -43,6 +46,8 @@ class Slots:
     def _made(self, layer: int, keys: Any, values: Any) -> tuple[Any, Any]:
         """A layer's tensors, for keys and values of the shape (..., heads, size)."""
         if layer not in self._layers:
+            if self.passing:
+                self._layers.clear()
             # Zeros: what is masked out must be finite. Untouched pages take no memory.
             self._layers[layer] = (
                 keys.new_zeros(self.rows, self.capacity, *keys.shape[-2:]),

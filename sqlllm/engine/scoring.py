@@ -107,8 +107,10 @@ def score(
 
     parts = trie.parts(max(engine.budget.tokens // len(bodies), 1))
     lengths = [len(body) for body in bodies]
-    slots = Slots(len(bodies), max(lengths) + max(map(len, parts), default=0))
-    kept = lay(slots, begun or [None] * len(bodies))
+    begun = begun or [None] * len(bodies)
+    capacity = max(lengths) + max(map(len, parts), default=0)
+    slots = Slots(len(bodies), capacity, passing=not (parts or any(begun)))
+    kept = lay(slots, begun)
     new = [body[size:] for body, size in zip(bodies, kept, strict=True)]
     root = engine.read(slots, 0, new, kept, head, wanted="last")
     if not parts:
