@@ -9,8 +9,8 @@ fsdatalab's Quail).
 Operations are multiplications and additions: a weight costs 2 per token. A token that sees n
 tokens costs 4 * layers * heads * head_dim * n in attention (Kaplan et al., arXiv 2001.08361,
 table 1). Norms, rotations and activations are left out. The last layer counts whole for every
-token, although `engine.last` runs it for a row's last position only: SOL% and our MFU would be
-lower by about 1/layers if that was counted.
+token, although `engine.last_layer` runs it for a row's last position only: SOL% and our MFU would
+be lower by about 1/layers if that was counted.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 from sqlllm.engine import attention, steps
 from sqlllm.engine.attention import Slots, Step
 from sqlllm.engine.kept import KeptTexts
-from sqlllm.engine.last import narrow, widen
+from sqlllm.engine.last_layer import narrow, widen
 from sqlllm.engine.linear import speed_up, undo
 from sqlllm.engine.memory import Budget, rows_that_fit
 from sqlllm.engine.steps import Wanted
@@ -89,7 +89,7 @@ class Engine:
         *,
         wanted: Wanted = "all",
     ) -> Any:
-        """Hidden states of rows' new tokens, packed: (T, size), or of each row's last: (B, size).
+        """Hidden states of rows' new tokens, packed: (T, size); (B, size) or (0, size) as `wanted`.
 
         Args:
             slots: Where keys and values go.
@@ -97,7 +97,8 @@ class Engine:
             new: The new tokens of each row.
             kept: How many tokens of each row are there already.
             head: What all rows begin with.
-            wanted: Of which tokens; the last layer is left out for the others.
+            wanted: Of which tokens: all, the last of each row, or none. The others stop in
+                the last layer, where their keys are kept.
         """
         if len(new) == 1 and len(new[0]) > LONGEST:
             return self._read_long(slots, first, new[0], kept[0], head, wanted)
@@ -125,6 +126,7 @@ class Engine:
         """In parts: the mask of one pass grows with the square of its tokens."""
         import torch
 
+        slots.passing = False  # a part is read behind the keys of those before it
         parts = []
         for at in range(0, len(tokens), LONGEST):
             part = tokens[at : at + LONGEST]

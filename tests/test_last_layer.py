@@ -93,6 +93,16 @@ def test_keys_that_no_other_pass_reads_are_not_kept(
     torch.testing.assert_close(got, whole, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("labels", [[[4], [5]], [[4], [4, 5]]])
+def test_labels_of_a_long_row_are_scored_behind_all_of_its_parts(
+    engine: Engine, labels: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, trie = [list(range(3, 90))], LabelTrie.build(labels)
+    whole = score(engine, HEAD, rows, trie)
+    monkeypatch.setattr("sqlllm.engine.engine.LONGEST", 20)
+    torch.testing.assert_close(score(engine, HEAD, rows, trie), whole, rtol=1e-4, atol=1e-4)
+
+
 def raises(few: bool, states: Any) -> Any:
     if few:
         raise RuntimeError("some tokens are missing")
