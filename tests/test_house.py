@@ -115,6 +115,7 @@ def test_imports_go_one_way() -> None:
         "engine.enforceable",
         "engine.lookup",
         "engine.memory",
+        "engine.prefixes",
         "engine.prompt",
         "engine.scoring",
         "engine.worker",

@@ -221,8 +221,9 @@ def test_every_query_makes_its_tokens_on_the_same_thread(monkeypatch: pytest.Mon
     with sqlllm.connect(cache="off") as db:
         db.execute("SELECT ai.embed('a text')")  # loads the model, which makes some on its own
         monkeypatch.setattr(SentenceModel, "_tokens", noted)
+        monkeypatch.setattr("sqlllm.engine.batching.WINDOW_ROWS", 40)
         for _ in range(3):
-            db.execute("SELECT count(ai.embed('text ' || i)) FROM range(10000) r(i)").fetchall()
+            db.execute("SELECT count(ai.embed('text ' || i)) FROM range(100) r(i)").fetchall()
     assert len(made) > 6
     assert {thread.name for thread in made} == {"sqlllm-tokens_0"}
     assert len(set(made)) == 1

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tiny import CONFIGS, collect, reference, save
+from watched import Watched
 
 import sqlllm
 from sqlllm.engine.prompt import answers, encode, prompt_of
@@ -97,24 +98,6 @@ def test_answers_are_those_of_whole_prompts_alone_and_together(
                 assert answer == all_of_them[row + 1]
             else:
                 np.testing.assert_allclose(answer, all_of_them[row + 1], atol=1e-5)
-
-
-class Watched:
-    """Counts the tokens that a model reads; `fails` says at which passes memory runs out."""
-
-    def __init__(self, model: CausalModel, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.read = self.passes = 0
-        self.fails: set[int] = set()
-        forward = model._engine._forward  # type: ignore[union-attr]
-
-        def counted(ids: Any, step: Any) -> Any:
-            self.passes += 1
-            if self.passes in self.fails:
-                raise MemoryError
-            self.read += len(ids)
-            return forward(ids, step)
-
-        monkeypatch.setattr(model._engine, "_forward", counted)
 
 
 def test_a_text_is_read_once(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from sqlllm.engine.lookup import Lookup
 from sqlllm.engine.prompt import completion_prompt, encode
 from sqlllm.models.causal import CausalModel
 
-TEXTS = ["x" * (7 * i % 40) + str(i) for i in range(40)]
+TEXTS = [f"{i}{'x' * (7 * i % 40)}{i}" for i in range(40)]  # none begin alike
 SCHEMA = {
     "type": "object",
     "properties": {

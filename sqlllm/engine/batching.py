@@ -43,14 +43,21 @@ def by_tokens(lengths: Mapping[int, int], budget: int) -> Iterator[list[int]]:
         yield batch
 
 
-def windows(texts: Sequence[str]) -> Iterator[list[int]]:
-    """Positions of texts of similar length, the longest first, in parts of bounded size.
+def windows(texts: Sequence[str], *, by_text: bool = False) -> Iterator[list[int]]:
+    """Positions of texts in parts of bounded size.
 
     Characters stand for tokens here, so that no more than a part's tokens exist at a time.
+
+    Args:
+        texts: Any.
+        by_text: Those that begin alike come together; else those of similar length, the longest
+            first.
     """
     part: list[int] = []
     size = 0
-    for row in sorted(range(len(texts)), key=lambda row: (-len(texts[row]), row)):
+    for row in sorted(
+        range(len(texts)), key=lambda row: (texts[row] if by_text else -len(texts[row]), row)
+    ):
         size += len(texts[row])
         if part and (len(part) == WINDOW_ROWS or size > WINDOW_CHARACTERS):
             yield part

@@ -137,7 +137,7 @@ class _Writer:
         if not draft:
             there = lay(self.slots, [row.begun for row in rows], first)
             for row, kept in zip(rows, there, strict=True):
-                row.kept = kept
+                row.kept, row.begun = kept, None  # the keys are the row's own now
         new = [row.tokens[row.kept :] + guess for row, guess in zip(rows, drafts, strict=True)]
         hidden, starts = self._read(rows, first, new, drafts)
         self.picker.write(rows, drafts, self.engine.logits(hidden), starts)

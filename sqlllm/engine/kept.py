@@ -1,9 +1,10 @@
-"""Keys and values of the latest texts, so that the next question reads only its own tokens.
+"""Beginnings of rows that are read once: rows are then read behind copies of their keys.
 
-With the text first (`Settings.text_first`), the prompts of several questions about a text begin
-alike. While somebody holds them (`KeptTexts.held`), texts are read once, in batches of their own,
-and every question is then read behind copies of their keys. To copy is cheap, a few percent of
-reading the question, and leaves any rows to be asked together, in any order.
+To copy is cheap, a few percent of reading the rest, and leaves any rows to be read together, in any
+order. `begin` reads what rows of one question share in groups. `KeptTexts` are the latest texts:
+with the text first (`Settings.text_first`), the prompts of several questions about a text begin
+alike. While somebody holds them, they are read once, and the next question reads only its own
+tokens.
 """
 
 from __future__ import annotations
@@ -17,14 +18,13 @@ from typing import TYPE_CHECKING
 from sqlllm.engine.attention import Slots
 from sqlllm.engine.batching import by_tokens
 from sqlllm.engine.memory import SHARE, free_bytes, is_out_of_memory, release
+from sqlllm.engine.prefixes import Tokens, common
 
 if TYPE_CHECKING:
     from sqlllm.engine.engine import Engine
 
 PASSES = 16
 """Texts of so many forward passes are kept at most: then a question fills passes of its own."""
-
-Tokens = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,49 @@ class Begun:
     slots: Slots
     row: int
     length: int
+
+
+def room(engine: Engine, passes: int, kept: int = 0) -> int:
+    """How many tokens to keep: those of so many passes, in half of what a batch may take.
+
+    Args:
+        engine: Whose.
+        passes: How many.
+        kept: Tokens that are kept already and whose memory counts as free.
+    """
+    free = free_bytes(engine.device) + kept * engine.token_bytes
+    fitting = int(free * SHARE / 2) // max(engine.token_bytes, 1)
+    return max(min(fitting, passes * engine.budget.tokens), 0)
+
+
+def begin(
+    engine: Engine, head: Tokens, beginnings: Mapping[int, Sequence[int]], room: int
+) -> Iterator[dict[int, Begun]]:
+    """Read beginnings, pass by pass; what finds no room is left out, as are empty ones.
+
+    Args:
+        engine: What reads them, in the thread that runs models.
+        head: Tokens that all of them stand behind.
+        beginnings: Key -> tokens.
+        room: The most tokens to keep, with what rounding to pages takes.
+    """
+    lengths = {key: len(tokens) for key, tokens in beginnings.items() if tokens}
+    for keys in by_tokens(lengths, engine.budget.tokens):
+        widest = max(lengths[key] for key in keys)
+        fitting = keys[: max(room, 0) // widest]
+        if not fitting:
+            return
+        room -= len(fitting) * widest
+        page = Slots(len(fitting), widest)
+        new = [beginnings[key] for key in fitting]
+        try:
+            engine.read(page, 0, new, [0] * len(new), head, wanted="none")
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            release()
+            return
+        yield {key: Begun(page, at, lengths[key]) for at, key in enumerate(fitting)}
 
 
 class KeptTexts:
@@ -93,12 +136,8 @@ class KeptTexts:
                 self._head, self._there = head, {**others, **begun}
 
     def room(self) -> int:
-        """How many tokens to keep: half of what a batch may take of the memory, and no more than
-        it takes to fill passes."""
-        engine = self._engine
-        free = free_bytes(engine.device) + self._tokens() * engine.token_bytes
-        fitting = int(free * SHARE / 2) // max(engine.token_bytes, 1)
-        return max(min(fitting, PASSES * engine.budget.tokens), 0)
+        """How many tokens to keep: no more than it takes to fill passes."""
+        return room(self._engine, PASSES, self._tokens())
 
     def _tokens(self) -> int:
         pages = {id(begun.slots): begun.slots for begun in self._there.values()}
@@ -121,24 +160,10 @@ class KeptTexts:
             return
         self._drop_others({id(begun.slots) for begun in made.begun.values()})
         left = 2 * self.room() - self._tokens()  # with what rounding to pages takes
-        start = len(made.head)
-        lengths = {row: len(text) - start for row, text in missing.items() if len(text) > start}
-        for rows in by_tokens(lengths, self._engine.budget.tokens):
-            widest = max(lengths[row] for row in rows)
-            rows = rows[: max(left, 0) // widest]
-            if not rows:
-                return
-            left -= len(rows) * widest
-            try:
-                page = self._read(made.head, [missing[row][start:] for row in rows], widest)
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                release()
-                return
-            for at, row in enumerate(rows):
-                made.begun[row] = Begun(page, at, lengths[row])
-            self._add(made.head, {missing[row]: made.begun[row] for row in rows})
+        rest = {row: text[len(made.head) :] for row, text in missing.items()}
+        for found in begin(self._engine, made.head, rest, left):
+            made.begun.update(found)
+            self._add(made.head, {missing[row]: begun for row, begun in found.items()})
             yield made
 
     def _known(self, head: Tokens, whole: Mapping[int, Tokens]) -> Beginning:
@@ -148,16 +173,12 @@ class KeptTexts:
             found = {row: b for row, text in whole.items() if (b := self._there.get(text))}
             return Beginning(self._head, found)
         self.clear()
-        return Beginning(_shared(head, list(whole.values())), {})
+        texts = list(whole.values())
+        return Beginning(texts[0][: max(common(texts), len(head))] if texts else head, {})
 
     def _drop_others(self, used: set[int]) -> None:
         with self._lock:
             self._there = {key: b for key, b in self._there.items() if id(b.slots) in used}
-
-    def _read(self, head: Tokens, texts: list[Tokens], capacity: int) -> Slots:
-        page = Slots(len(texts), capacity)
-        self._engine.read(page, 0, texts, [0] * len(texts), head, wanted="none")
-        return page
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,16 +192,6 @@ class Beginning:
 
     head: Tokens
     begun: dict[int, Begun]
-
-
-def _shared(head: Tokens, texts: Sequence[Tokens]) -> Tokens:
-    """The tokens that all texts begin with, `head` among them; each has one more at least."""
-    if len(texts) < 2:
-        return head
-    first, last = min(texts), max(texts)  # what these two share, all share
-    most = min(map(len, texts)) - 1
-    same = next((i for i in range(most) if first[i] != last[i]), most)
-    return first[: max(same, len(head))]
 
 
 def lay(slots: Slots, begun: Sequence[Begun | None], first: int = 0) -> list[int]:

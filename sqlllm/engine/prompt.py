@@ -55,28 +55,6 @@ def encode_all(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     return ids
 
 
-def shared(
-    head: tuple[int, ...], bodies: dict[int, list[int]]
-) -> tuple[tuple[int, ...], dict[int, list[int]]]:
-    """Move the tokens that all rows begin with to the head, where they are read once.
-
-    Rows made from one template have them (`ai.prompt('... {0}', x)`, `'...' || x`). The tokens of
-    a row stay the same, and so does its answer.
-
-    Example:
-        >>> shared((9,), {0: [1, 2, 3], 1: [1, 2, 4]})
-        ((9, 1, 2), {0: [3], 1: [4]})
-    """
-    if len(bodies) < 2:
-        return head, bodies
-    first, last = min(bodies.values()), max(bodies.values())  # what these two share, all share
-    most = min(map(len, bodies.values())) - 1  # a row needs a token of its own
-    same = next((i for i in range(most) if first[i] != last[i]), most)
-    if same <= 0:
-        return head, bodies
-    return (*head, *first[:same]), {row: body[same:] for row, body in bodies.items()}
-
-
 def prompt_of(tokenizer: Any, task: Task) -> Prompt:
     """What stands around each row's text when a task is asked."""
     if task.kind == "choose":
@@ -160,7 +138,13 @@ def answers(task: Task) -> list[str]:
 
 
 def question(task: Task) -> str:
-    """What is asked about the row's text."""
+    """What is asked about the row's text.
+
+    Example:
+        >>> from sqlllm.task import Task
+        >>> question(Task("choose", labels=("bug", "question"), descriptions=("it fails", "")))
+        'Question: Which label fits the text best?\\nLabels:\\n- bug: it fails\\n- question'
+    """
     if task.yes_no:
         return f"Question: {task.instruction}"
     lines = [f"Question: {task.instruction or 'Which label fits the text best?'}", "Labels:"]

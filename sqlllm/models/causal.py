@@ -280,10 +280,13 @@ class CausalModel(Model):
         self, task: Task, inputs: Sequence[str], prompt: Prompt, most: Callable[[int], int]
     ) -> Iterator[Part]:
         """The rows as tokens; `most` gives the longest text in a space of so many."""
+        from sqlllm.engine.engine import Engine
+
         free = max(most(self.window - len(prompt.head) - len(prompt.tail)), 0)
-        texts = self._engine.texts if task.text_first else None
-        held = texts if texts is not None and texts.wanted else None
-        return read(self._tokenizer, inputs, prompt, Room(free, self.name, task.truncate), held)
+        room = Room(free, self.name, task.truncate)
+        engine = self._engine if isinstance(self._engine, Engine) else None
+        kept = engine.texts if engine and task.text_first and engine.texts.wanted else None
+        return read(self._tokenizer, inputs, prompt, room, engine, kept)
 
     def _spare(self, part: Part) -> dict[int, int] | None:
         """Let go of the texts, as memory has run out; the lengths of rows that are read whole."""

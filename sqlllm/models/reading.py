@@ -7,12 +7,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlllm.engine.batching import ahead, windows
-from sqlllm.engine.prompt import Prompt, encode_all, shared
+from sqlllm.engine.kept import begin
+from sqlllm.engine.kept import room as room_for
+from sqlllm.engine.prefixes import Group, blocks, groups, shared
+from sqlllm.engine.prompt import Prompt, encode_all
 from sqlllm.engine.worker import stepped
 from sqlllm.errors import InputTooLong, SqlllmError, excerpt
 
 if TYPE_CHECKING:
+    from sqlllm.engine.engine import Engine
     from sqlllm.engine.kept import Begun, KeptTexts
+
+GROUPED = 4
+"""Passes of beginnings that groups of rows share, kept at a time while those rows are read."""
 
 
 @dataclass(slots=True)
@@ -23,12 +30,14 @@ class Part:
         head: What all begin with.
         bodies: Each row's own tokens.
         errors: The rows that are too long.
-        begun: The rows whose texts were read before.
+        groups: Rows that begin alike, whose beginnings are read first.
+        begun: The rows whose beginnings have been read.
     """
 
     head: tuple[int, ...]
     bodies: dict[int, list[int]]
     errors: dict[int, SqlllmError] = field(default_factory=dict)
+    groups: list[Group] = field(default_factory=list)
     begun: dict[int, Begun] = field(default_factory=dict)
 
     def lengths(self) -> dict[int, int]:
@@ -55,17 +64,24 @@ class Room:
 
 
 def read(
-    tokenizer: Any, inputs: Sequence[str], prompt: Prompt, room: Room, kept: KeptTexts | None
+    tokenizer: Any,
+    inputs: Sequence[str],
+    prompt: Prompt,
+    room: Room,
+    engine: Engine | None,
+    kept: KeptTexts | None,
 ) -> Iterator[Part]:
     """The rows, part by part, the next part's tokens made by another thread.
+
+    What rows begin with is read first; parts without rows then come in between.
 
     Args:
         tokenizer: The model's.
         inputs: The texts.
         prompt: What stands around each.
         room: How long they may be.
-        kept: Where texts are read once for several questions; parts without rows then come in
-            between. None: each is read with its question.
+        engine: Reads what groups of rows begin with once; None: each row is read whole.
+        kept: Where texts are read once for several questions; None: each is read with its question.
     """
 
     def tokens_of(rows: list[int]) -> Part:
@@ -83,12 +99,17 @@ def read(
         if kept is None:
             whole = {row: [*text, *prompt.tail] for row, text in part.bodies.items()}
             part.head, part.bodies = shared(prompt.head, whole)
+            part.groups = groups(part.bodies) if engine is not None else []
         return part
 
-    for part in ahead(tokens_of, windows(inputs)):
+    for part in ahead(tokens_of, windows(inputs, by_text=engine is not None)):
         if kept is not None:
             yield from _begun(part, prompt, kept)
-        yield part
+            yield part
+        elif engine is not None and part.groups:
+            yield from _grouped(part, engine)
+        else:
+            yield part
 
 
 def _begun(part: Part, prompt: Prompt, kept: KeptTexts) -> Iterator[Part]:
@@ -98,3 +119,20 @@ def _begun(part: Part, prompt: Prompt, kept: KeptTexts) -> Iterator[Part]:
     same = len(made.head) - len(part.head)
     part.bodies = {row: [*text[same:], *prompt.tail] for row, text in part.bodies.items()}
     part.head, part.begun = made.head, made.begun
+
+
+def _grouped(part: Part, engine: Engine) -> Iterator[Part]:
+    """The part in smaller ones, each behind what its groups begin with."""
+    grouped = {row for group in part.groups for row in group.rows}
+    rows = [row for row in part.bodies if row not in grouped]
+    errors = part.errors
+    for block in blocks(part.groups, room := room_for(engine, GROUPED)):
+        begun: dict[int, Begun] = {}
+        beginnings = {i: group.prefix for i, group in enumerate(block)}
+        for found in stepped(begin(engine, part.head, beginnings, 2 * room)):
+            begun |= {row: it for i, it in found.items() for row in block[i].rows}
+            yield Part(part.head, {})
+        rows += [row for group in block for row in group.rows]
+        bodies = {row: part.bodies[row] for row in rows}
+        yield Part(part.head, bodies, errors, begun=begun)
+        rows, errors = [], {}
