@@ -1,7 +1,7 @@
 # Each target sets up .venv by itself; `make demo` is the first thing to try.
 PY := .venv/bin/python
 
-.PHONY: demo test test-oldest bench bench-rewrite bench-search bench-cache bench-text-first reference lint types
+.PHONY: demo test test-oldest bench bench-rewrite bench-search bench-cache bench-text-first bench-join reference lint types
 
 .venv/.ready: pyproject.toml constraints.txt
 	python3 -m venv .venv
@@ -50,6 +50,10 @@ bench-cache: .venv/.ready
 # Several questions about the same texts, with the text first and the question first; the README's figures.
 bench-text-first: .venv/.ready
 	$(PY) tests/bench_text_first.py
+
+# A semantic join, its left texts read once and with every pair; the README's figures.
+bench-join: .venv/.ready
+	$(PY) tests/bench_join.py
 
 # The function reference, with what the built-in models answer to its examples, and the types of the
 # same functions in Python.

@@ -31,10 +31,6 @@ TASKS = [
 ]
 
 
-def saved(found: list[Group]) -> int:
-    return sum((len(group.rows) - 1) * len(group.prefix) for group in found)
-
-
 @given(
     st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=7), max_size=9),
     st.integers(1, 3),
@@ -55,7 +51,7 @@ def test_groups_are_of_rows_that_begin_alike_and_save_tokens(
     prefixes = {tuple(row[:size]) for row in rows for size in range(least, len(row))}
     for prefix in prefixes:  # no single group would save more
         alike = [row for row in rows if tuple(row[: len(prefix)]) == prefix < tuple(row)]
-        assert saved(found) >= (len(alike) - 1) * len(prefix)
+        assert sum(g.saved for g in found) >= (len(alike) - 1) * len(prefix)
     assert bool(found) == any(
         sum(tuple(row[: len(prefix)]) == prefix < tuple(row) for row in rows) > 1
         for prefix in prefixes

@@ -30,6 +30,11 @@ class Group:
     rows: tuple[int, ...]
     prefix: Tokens
 
+    @property
+    def saved(self) -> int:
+        """Tokens that needn't be read."""
+        return (len(self.rows) - 1) * len(self.prefix)
+
 
 def common(rows: Collection[Row]) -> int:
     """How many tokens all rows begin with, when each keeps one of its own; 0 for a single row.

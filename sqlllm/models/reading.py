@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 GROUPED = 4
 """Passes of beginnings that groups of rows share, kept at a time while those rows are read."""
 
+WORTH = 8
+"""Tokens that groups must save, in `Engine.ridge`: to read beginnings is a pass more."""
+
 
 @dataclass(slots=True)
 class Part:
@@ -86,8 +89,8 @@ def read(
 
     def tokens_of(rows: list[int]) -> Part:
         part = Part(prompt.head, {})
-        found = encode_all(tokenizer, [inputs[row] for row in rows])
-        for row, tokens in zip(rows, found, strict=True):
+        each = encode_all(tokenizer, [inputs[row] for row in rows])
+        for row, tokens in zip(rows, each, strict=True):
             if len(tokens) <= room.tokens or room.truncate:
                 part.bodies[row] = tokens[: room.tokens]
             else:
@@ -99,14 +102,16 @@ def read(
         if kept is None:
             whole = {row: [*text, *prompt.tail] for row, text in part.bodies.items()}
             part.head, part.bodies = shared(prompt.head, whole)
-            part.groups = groups(part.bodies) if engine is not None else []
+            found = groups(part.bodies) if engine else []
+            if engine and sum(group.saved for group in found) >= WORTH * engine.ridge:
+                part.groups = found
         return part
 
     for part in ahead(tokens_of, windows(inputs, by_text=engine is not None)):
         if kept is not None:
             yield from _begun(part, prompt, kept)
             yield part
-        elif engine is not None and part.groups:
+        elif engine and part.groups:
             yield from _grouped(part, engine)
         else:
             yield part

@@ -258,7 +258,8 @@ class Functions:
         """Whether a relation holds between two texts, such as 'name the same product'; made for
         JOIN ... ON. In an inner join the rewriter can ask about likely pairs only: `strategy :=
         'blocking'` (each left text's nearest by embedding, as many as reach `recall` on a sample)
-        or 'classify' (each left text chooses one of the right ones). NULL when either is NULL."""
+        or 'classify' (each left text chooses one of the right ones). The model reads a left text
+        once for all its pairs: put the longer text there. NULL when either is NULL."""
 
     def try_match(
         self,
@@ -941,7 +942,8 @@ class Expressions:
         """Whether a relation holds between two texts, such as 'name the same product'; made for
         JOIN ... ON. In an inner join the rewriter can ask about likely pairs only: `strategy :=
         'blocking'` (each left text's nearest by embedding, as many as reach `recall` on a sample)
-        or 'classify' (each left text chooses one of the right ones). NULL when either is NULL."""
+        or 'classify' (each left text chooses one of the right ones). The model reads a left text
+        once for all its pairs: put the longer text there. NULL when either is NULL."""
 
     def try_match(
         self,
