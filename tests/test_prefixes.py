@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -158,12 +159,17 @@ def test_a_model_outside_the_engine_reads_rows_whole(tmp_path: Path) -> None:
 
 
 def test_of_many_texts_those_that_begin_alike_are_asked_together(fake: sqlllm.FakeModel) -> None:
-    texts = [f"{i % 3} text {i}" for i in range(ASKED + 100)]
+    texts = [f"{i % 3}{'-' * 40} text {i}" for i in range(ASKED + 100)]
     random.Random(0).shuffle(texts)
+    others = [f"text {i}" for i in range(ASKED + 100)]  # all begin in ways of their own
     with sqlllm.connect(models={"fake": fake}, model="fake", cache="off") as db:
         query = "SELECT x, ai.complete(x) FROM (SELECT unnest($1) AS x)"
-        rows = db.execute(query, [texts]).fetchall()
-    assert rows == [(text, text.upper()) for text in texts]
-    assert sorted(fake.inputs) == sorted(texts)
-    assert fake.batches == [ASKED, 100]
-    assert max(fake.inputs[:ASKED]) < min(fake.inputs[ASKED:])
+        for given in (texts, others):
+            rows = db.execute(query, [given]).fetchall()
+            assert rows == [(text, text.upper()) for text in given]
+    assert fake.batches == [ASKED, 100] * 2
+    asked = fake.inputs[: len(texts)]
+    assert sorted(asked) == sorted(texts)
+    assert sum(a[0] != b[0] for a, b in pairwise(asked)) == 2
+    assert asked[0] == texts[0]
+    assert fake.inputs[len(texts) :] == others

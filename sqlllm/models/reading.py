@@ -140,4 +140,5 @@ def _grouped(part: Part, engine: Engine) -> Iterator[Part]:
         rows += [row for group in block for row in group.rows]
         bodies = {row: part.bodies[row] for row in rows}
         yield Part(part.head, bodies, errors, begun=begun)
+        begun.clear()  # whoever asks for the next part still holds this one
         rows, errors = [], {}

@@ -195,9 +195,7 @@ class Runtime:
             missing.append(part[~there])
         asked = np.concatenate(missing)
         if len(asked) > ASKED and asking.model.reads_prompts:
-            asked = texts.in_order(
-                asked
-            )  # what begins alike is read once where it is asked at once
+            asked = texts.alike_together(asked)  # what they begin with is then read once
         for at in range(0, len(asked), ASKED):
             block = asked[at : at + ASKED]
             if at and ahead and asking.statement.answers_full:
