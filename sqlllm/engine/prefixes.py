@@ -133,7 +133,7 @@ def _saved(rows: Sequence[int], size: int) -> int:
 
 
 def blocks(found: Iterable[Group], room: int) -> Iterator[list[Group]]:
-    """Groups whose prefixes have at most `room` tokens together, or a single one.
+    """Groups whose prefixes, of at most `room` tokens each, have no more together.
 
     Example:
         >>> a, b = Group((0, 1), (1, 2, 3)), Group((2, 3), (4, 5))

@@ -127,11 +127,13 @@ def _begun(part: Part, prompt: Prompt, kept: KeptTexts) -> Iterator[Part]:
 
 
 def _grouped(part: Part, engine: Engine) -> Iterator[Part]:
-    """The part in smaller ones, each behind what its groups begin with."""
-    grouped = {row for group in part.groups for row in group.rows}
+    """The part in smaller ones, each behind what its groups begin with, as far as there is room."""
+    room = room_for(engine, GROUPED)
+    fitting = [group for group in part.groups if len(group.prefix) <= room]
+    grouped = {row for group in fitting for row in group.rows}
     rows = [row for row in part.bodies if row not in grouped]
     errors = part.errors
-    for block in blocks(part.groups, room := room_for(engine, GROUPED)):
+    for block in blocks(fitting, room) if fitting else [[]]:
         begun: dict[int, Begun] = {}
         beginnings = {i: group.prefix for i, group in enumerate(block)}
         for found in stepped(begin(engine, part.head, beginnings, 2 * room)):
