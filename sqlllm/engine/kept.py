@@ -42,7 +42,7 @@ class Begun:
     length: int
 
 
-def room(engine: Engine, passes: int, kept: int = 0) -> int:
+def room_for(engine: Engine, passes: int, kept: int = 0) -> int:
     """How many tokens to keep: those of so many passes, in half of what a batch may take.
 
     Args:
@@ -137,7 +137,7 @@ class KeptTexts:
 
     def room(self) -> int:
         """How many tokens to keep: no more than it takes to fill passes."""
-        return room(self._engine, PASSES, self._tokens())
+        return room_for(self._engine, PASSES, self._tokens())
 
     def _tokens(self) -> int:
         pages = {id(begun.slots): begun.slots for begun in self._there.values()}

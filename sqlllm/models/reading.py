@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlllm.engine.batching import ahead, windows
-from sqlllm.engine.kept import begin
-from sqlllm.engine.kept import room as room_for
+from sqlllm.engine.kept import begin, room_for
 from sqlllm.engine.prefixes import Group, blocks, groups, shared
 from sqlllm.engine.prompt import Prompt, encode_all
 from sqlllm.engine.worker import stepped
