@@ -243,7 +243,10 @@ def test_other_engines_are_asked_for_tokens(monkeypatch: pytest.MonkeyPatch) -> 
             return [SimpleNamespace(outputs=[SimpleNamespace(token_ids=row)]) for row in rows]
 
     model: Any = SimpleNamespace(
-        files=".", dtype="float32", folder=None, config=SimpleNamespace(get_text_config=object)
+        files=".",
+        plain_dtype="float32",
+        folder=None,
+        config=SimpleNamespace(get_text_config=object),
     )
     model.config.get_text_config = lambda: SimpleNamespace(max_position_embeddings=64)
     monkeypatch.setitem(sys.modules, "llama_cpp", SimpleNamespace(Llama=Llama))

@@ -31,13 +31,14 @@ def run(options: Options, say: Say = lambda _: None) -> Report:
         options: What.
         say: Gets a line per step.
     """
+    from sqlllm.bench import models
     from sqlllm.engine.device import device, precision
 
     place = device()
-    dtype = options.dtype or precision(place)
-    if options.quick:
-        options = replace(options, rounds=min(options.rounds, 1))
     _check(options)
+    given = None if options.config else models.uri_of(options.model).dtype
+    dtype = options.dtype or given or precision(place)
+    options = replace(options, dtype=dtype, rounds=1 if options.quick else options.rounds)
     say("measuring the machine")
     rounds = 2 if options.quick else 5
     peaks = on_model_thread(partial(machine.measure, place, dtype, rounds=rounds))
@@ -47,6 +48,7 @@ def run(options: Options, say: Say = lambda _: None) -> Report:
         peaks=peaks,
         lowest_flops=peaks.flops,
         judged=(options.model, options.embed_model, options.config) == ("smollm2", "minilm", None)
+        and dtype != "int8"
         and not options.quick,
     )
     measuring = Rounds(options, place, dtype, report, say)

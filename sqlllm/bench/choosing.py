@@ -92,6 +92,7 @@ class Choosing:
             methods=methods + others,
             agree=self._agree,
             skipped=skipped,
+            notes=self.model.notes,
         )
 
     def _task(self) -> Task:
@@ -194,7 +195,7 @@ class Choosing:
         In bfloat16 both move probabilities by about 0.01, which is enough to turn near-ties.
         """
         model = self.model
-        if model.dtype == "float32" or model.shape.linear > SMALL or self.options.quick:
+        if model.plain_dtype == "float32" or model.shape.linear > SMALL or self.options.quick:
             return None
         tokens, plain = [label[0] for label in self.labels], model.make().float()
         bias = label_logits(plain, [self._neutral], tokens, 1)

@@ -30,7 +30,7 @@ def vllm(model: Causal, ends: Sequence[int]) -> Write:
     longest = min(4096, model.config.get_text_config().max_position_embeddings)
     engine = LLM(
         model=str(model.files),
-        dtype=model.dtype,
+        dtype=model.plain_dtype,
         load_format="auto" if model.folder else "dummy",
         enable_prefix_caching=True,
         max_model_len=longest,

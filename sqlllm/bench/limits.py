@@ -44,7 +44,7 @@ class Shape:
         linear: Weights that every token is multiplied with, without the output matrix.
         hidden: Width of the hidden state.
         vocabulary: Rows of the output matrix.
-        weight_bytes: Bytes of a number.
+        weight_bytes: Bytes of a number; in int8 it counts keys and the output matrix too low.
         causal: Whether a token sees only what stands before it.
     """
 
@@ -58,7 +58,7 @@ class Shape:
     causal: bool = True
 
     @classmethod
-    def of(cls, model: Any, *, causal: bool = True) -> Shape:
+    def of(cls, model: Any, weight_bytes: int, *, causal: bool = True) -> Shape:
         """The shape of a transformers model; the weights may be on the meta device."""
         config = model.config.get_text_config()
         heads = config.num_attention_heads
@@ -71,7 +71,7 @@ class Shape:
             linear=linear_weights(model),
             hidden=config.hidden_size,
             vocabulary=config.vocab_size,
-            weight_bytes=model.dtype.itemsize,
+            weight_bytes=weight_bytes,
             causal=causal,
         )
 

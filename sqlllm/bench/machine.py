@@ -60,6 +60,8 @@ def peak_flops(device: str, dtype: str, *, rounds: int = 5) -> float:
     import torch
 
     size = GEMM[device]
+    if dtype == "int8":
+        return _int8_operations(size, rounds)
     left = torch.randn(size, size, device=device).to(getattr(torch, dtype))
     right = torch.randn(size, size, device=device).to(getattr(torch, dtype))
     with torch.inference_mode():
@@ -68,6 +70,19 @@ def peak_flops(device: str, dtype: str, *, rounds: int = 5) -> float:
             lambda: torch.nn.functional.linear(left, right),  # the layout of a layer's weights
         ]
         best = min(_timed(product, device, rounds) for product in products)
+    return 2.0 * size**3 / best
+
+
+def _int8_operations(size: int, rounds: int) -> float:
+    """On the CPU, by the product that layers use."""
+    import torch
+
+    from sqlllm.engine.int8 import Weight
+
+    numbers = torch.randint(1, 255, (2 * size, size), dtype=torch.uint8)
+    weight = Weight(numbers[:size].view(torch.int8), torch.ones(size))
+    with torch.inference_mode():
+        best = _timed(lambda: weight.times(numbers[size:], torch.float32), "cpu", rounds)
     return 2.0 * size**3 / best
 
 

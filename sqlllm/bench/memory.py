@@ -55,7 +55,7 @@ def footprint(function: str, rows: int, *, dtype: str | None, model: str) -> Foo
     Args:
         function: A name of `CALLS`.
         rows: Of how many distinct texts.
-        dtype: `float32` or `bfloat16`; None: what sqlllm takes on this machine.
+        dtype: One of `models.uri.DTYPES`; None: what sqlllm takes on this machine.
         model: One that SQL can name; for language models also a name of `CONFIGS`.
 
     Raises:

@@ -13,10 +13,12 @@ from typing import Any
 
 from sqlllm.bench.configs import config_of
 from sqlllm.bench.limits import Shape
+from sqlllm.engine.device import precision
 from sqlllm.engine.worker import on_model_thread
 from sqlllm.errors import ConfigError, ModelMissing, UnknownModel, did_you_mean
 from sqlllm.models.base import Model
 from sqlllm.models.registry import BUILTIN
+from sqlllm.models.uri import Uri
 from sqlllm.settings import Settings
 
 
@@ -31,7 +33,8 @@ class Causal:
         shape: Its sizes.
         make: Another copy as transformers makes it, with its own attention.
         place: Where it runs.
-        dtype: In which precision.
+        dtype: In which precision ours is.
+        plain_dtype: In which the others are.
         folder: Its files; None for random weights.
         config: Its transformers configuration.
     """
@@ -43,6 +46,7 @@ class Causal:
     make: Callable[[], Any]
     place: str
     dtype: str
+    plain_dtype: str
     folder: Path | None
     config: Any
 
@@ -56,6 +60,16 @@ class Causal:
         """Tokens that end an answer."""
         ends = self.plain.generation_config.eos_token_id
         return [ends] if isinstance(ends, int) else list(ends or ())
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of its figures has to know."""
+        if self.dtype == self.plain_dtype:
+            return []
+        return [
+            f"ours in {self.dtype}, whose peak every MFU and SOL is against; the others in "
+            f"{self.plain_dtype}"
+        ]
 
     @cached_property
     def files(self) -> Path:
@@ -102,7 +116,8 @@ def language_folder(name: str) -> Path:
     folder = folder_of(name)
     if not (folder / "config.json").is_file():
         msg = f"model {name!r} is not on this machine"
-        raise ModelMissing(msg, hint=f"run `sqlllm pull {name}`, or name a local folder")
+        pulled = uri_of(name).pulled_as
+        raise ModelMissing(msg, hint=f"run `sqlllm pull {pulled}`, or name a local folder")
     if (folder / "modules.json").is_file():
         msg = f"model {name!r} is an embedding model"
         raise ConfigError(msg, hint="name a language model, or give it as --embed-model")
@@ -117,14 +132,16 @@ def causal(name: str, place: str, dtype: str) -> Causal:
 
     folder = language_folder(name)
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    plain = _plain(dtype, place)
     return Causal(
         name=name,
         ours=on_model_thread(partial(CausalModel, folder, dtype=dtype)),
         tokenizer=AutoTokenizer.from_pretrained(folder, local_files_only=True),
         shape=_shape(config, dtype),
-        make=lambda: _loaded(folder, place, dtype),
+        make=lambda: _loaded(folder, place, plain),
         place=place,
         dtype=dtype,
+        plain_dtype=plain,
         folder=folder,
         config=config,
     )
@@ -136,7 +153,7 @@ def random_causal(given: str, place: str, dtype: str) -> Causal:
     Args:
         given: A name of `CONFIGS`, or a `config.json` of transformers.
         place: `cpu`, `cuda` or `mps`.
-        dtype: `float32` or `bfloat16`.
+        dtype: One of `models.uri.DTYPES`.
     """
     from transformers import AutoTokenizer
 
@@ -145,18 +162,23 @@ def random_causal(given: str, place: str, dtype: str) -> Causal:
 
     tokenizer = AutoTokenizer.from_pretrained(smollm2_folder(), local_files_only=True)
     config = config_of(given, tokenizer)
+    plain = _plain(dtype, place)
     return Causal(
         name=f"{given} (random weights)",
         ours=on_model_thread(
             lambda: CausalModel.of(
-                _filled(config, place, dtype), tokenizer, fingerprint=f"random:{given}:{dtype}"
+                _filled(config, place, plain),
+                tokenizer,
+                fingerprint=f"random:{given}:{dtype}",
+                int8=dtype == "int8",
             )
         ),
         tokenizer=tokenizer,
         shape=_shape(config, dtype),
-        make=lambda: _filled(config, place, dtype),
+        make=lambda: _filled(config, place, plain),
         place=place,
         dtype=dtype,
+        plain_dtype=plain,
         folder=None,
         config=config,
     )
@@ -185,22 +207,28 @@ def sentence(name: str, place: str, dtype: str) -> Sentence:
 
 
 def folder_of(name: str) -> Path:
-    """Where the files of a model are that SQL can name."""
-    from sqlllm.models.pull import hub_folder, smollm2_folder
-    from sqlllm.models.sentence import minilm_folder
+    """Where the files of a model are that SQL can name, or of a URI."""
+    return uri_of(name).folder()
 
+
+def uri_of(name: str) -> Uri:
+    """The URI of a model that SQL can name, or that is one.
+
+    Raises:
+        UnknownModel: It is neither.
+        ConfigError: There is no such kind of model.
+    """
     known = {**BUILTIN, **Settings.load().models}
     uri = known.get(name, name if ":" in name else None)
     if not isinstance(uri, str):
         msg = f"unknown model {name!r}"
         raise UnknownModel(msg, hint=did_you_mean(name, known))
-    scheme, _, place = uri.partition(":")
-    if scheme == "hf":
-        return Path(place) if Path(place).is_dir() else hub_folder(place)
-    if uri in BUILTIN.values():
-        return smollm2_folder() if scheme == "smollm2" else minilm_folder()
-    msg = f"bench can't load {uri!r}"
-    raise ConfigError(msg, hint="name `smollm2`, `minilm` or hf:<folder>")
+    return Uri.parse(uri)
+
+
+def _plain(dtype: str, place: str) -> str:
+    """The precision of transformers' own model beside ours: it has no int8."""
+    return precision(place) if dtype == "int8" else dtype
 
 
 def _shape(config: Any, dtype: str, *, auto: Any = None, causal: bool = True) -> Shape:
@@ -209,8 +237,8 @@ def _shape(config: Any, dtype: str, *, auto: Any = None, causal: bool = True) ->
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        model = (auto or AutoModelForCausalLM).from_config(config, dtype=getattr(torch, dtype))
-    return Shape.of(model, causal=causal)
+        model = (auto or AutoModelForCausalLM).from_config(config, dtype=torch.float32)
+    return Shape.of(model, getattr(torch, dtype).itemsize, causal=causal)
 
 
 def _loaded(folder: Path, place: str, dtype: str) -> Any:

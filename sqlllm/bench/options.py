@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlllm.errors import ConfigError, did_you_mean
+from sqlllm.models.uri import DTYPES
 
 WORKLOADS = ("classify", "filter", "complete", "extract", "embed", "memory")
 BASELINES = ("rows", "static", "continuous", "vllm", "llamacpp")
@@ -20,7 +21,8 @@ class Options:
         model: Language model that SQL can name.
         embed_model: Embedding model that SQL can name.
         config: Random weights instead of `model`: a name of `CONFIGS` or a config.json.
-        dtype: `float32` or `bfloat16`; None: what sqlllm takes on this machine.
+        dtype: One of `models.uri.DTYPES`; None: what the model's URI says, or else what sqlllm
+            takes on this machine. Against int8, which embed has not, others run in the latter.
         rows: Rows of classify, filter, complete and extract.
         embed_rows: Rows of embed.
         rounds: How often everything is measured.
@@ -53,9 +55,12 @@ class Options:
                 raise ConfigError(msg)
         _known(self.only or (), WORKLOADS, "workload")
         _known(self.baselines, BASELINES, "baseline")
-        if self.dtype not in (None, "float32", "bfloat16"):
-            msg = f"dtype must be float32 or bfloat16, not {self.dtype!r}"
+        if self.dtype not in (None, *DTYPES):
+            msg = f"dtype must be one of {', '.join(DTYPES)}, not {self.dtype!r}"
             raise ConfigError(msg)
+        if self.dtype == "int8" and "embed" in (self.only or ()):
+            msg = "embed doesn't run in int8"
+            raise ConfigError(msg, hint="measure it without --dtype int8")
         if self.gguf is not None and not self.gguf.is_file():
             msg = f"there is no file {str(self.gguf)!r}"
             raise ConfigError(msg, hint="give the GGUF file of the model that is measured")
@@ -63,7 +68,8 @@ class Options:
     @property
     def workloads(self) -> Sequence[str]:
         """What is measured."""
-        return self.only or (WORKLOADS[:-1] if self.quick else WORKLOADS)
+        usual = WORKLOADS[:-1] if self.quick else WORKLOADS
+        return self.only or [name for name in usual if name != "embed" or self.dtype != "int8"]
 
     def on(self, rows: int) -> int:
         """The number of rows, small where only a quick look is asked for."""

@@ -155,6 +155,7 @@ def _workload(
         methods=[Method(f"ai.{name}", OURS, ours, ours), *methods],
         agree=agree,
         skipped=skipped,
+        notes=model.notes,
     )
 
 

@@ -37,6 +37,7 @@ SHORT = {
 def add_parser(commands: Any) -> None:
     """The subcommand's options."""
     from sqlllm.bench.options import BASELINES, WORKLOADS, Options
+    from sqlllm.models.uri import DTYPES
 
     usual = Options()
     bench: argparse.ArgumentParser = commands.add_parser(
@@ -54,7 +55,7 @@ def add_parser(commands: Any) -> None:
         help="random weights in this shape instead of --model: mistral-7b, llama-1b, tiny, "
         "or a config.json",
     )
-    add("--dtype", choices=("float32", "bfloat16"), help="default: what sqlllm takes here")
+    add("--dtype", choices=DTYPES, help="default: what sqlllm takes here, or the model's URI says")
     add("--rows", type=_count, default=usual.rows, help="of classify, filter, complete, extract")
     add("--embed-rows", type=_count, default=usual.embed_rows, help="of embed")
     add("--rounds", type=_count, default=usual.rounds, help="medians are over these")

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlllm.doctor.finding import Finding, failed
 from sqlllm.errors import ConfigError, ModelMissing, did_you_mean
+from sqlllm.models.uri import Uri
 from sqlllm.settings import Settings, config_file
 
 READ = (
@@ -87,8 +88,9 @@ def _model(name: str, uri: str, settings: Settings, *, needed: bool) -> Finding:
         return Finding("models", name, status, "allow_models leaves it out", fix)  # type: ignore[arg-type]
     default = ", a default" if needed else ""
     try:
-        folder = _folder(uri)
-        total = _bytes(folder, uri)
+        given = Uri.parse(uri)
+        folder = given.folder()
+        total = _bytes(folder, given)
     except Exception as error:  # of safetensors and the like: what it says is what there is
         return failed("models", name, error, "problem" if needed else "warning")
     return Finding(
@@ -97,30 +99,15 @@ def _model(name: str, uri: str, settings: Settings, *, needed: bool) -> Finding:
     )  # fmt: skip
 
 
-def _folder(uri: str) -> Path:
-    """Where the files of a model should be."""
-    from sqlllm.models.pull import hub_folder, smollm2_folder
-    from sqlllm.models.registry import SCHEMES
-    from sqlllm.models.sentence import minilm_folder
-
-    scheme, _, place = uri.partition(":")
-    if scheme not in SCHEMES:
-        msg = f"unknown kind of model {uri!r}"
-        raise ConfigError(msg, hint=did_you_mean(scheme, SCHEMES))
-    if scheme == "hf":
-        return Path(place) if Path(place).is_dir() else hub_folder(place)
-    return smollm2_folder() if scheme == "smollm2" else minilm_folder()
-
-
-def _bytes(folder: Path, uri: str) -> int:
+def _bytes(folder: Path, uri: Uri) -> int:
     """Size of the weights, each file of which is whole."""
     from safetensors import safe_open
 
     files = sorted(folder.glob("*.safetensors"))
-    name = uri.rstrip(":")
+    name = uri.pulled_as
     if not (folder / "config.json").is_file() or not files:
         msg = f"{folder} has no model" if folder.is_dir() else f"{folder} is not there"
-        local = Path(name.partition(":")[2]).is_absolute()
+        local = Path(uri.place).is_absolute()
         raise ModelMissing(
             msg, hint="correct uri in sqlllm.toml" if local else f"sqlllm pull {name}"
         )

@@ -9,6 +9,8 @@ from typing import Any
 
 from sqlllm.engine import attention, steps
 from sqlllm.engine.attention import Slots, Step
+from sqlllm.engine.device import precision
+from sqlllm.engine.int8 import quantize
 from sqlllm.engine.kept import KeptTexts
 from sqlllm.engine.last_layer import narrow, widen
 from sqlllm.engine.linear import speed_up, undo
@@ -30,6 +32,9 @@ RIDGE = {"cpu": 16, "mps": 64, "cuda": 256}
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.08, "float16": 0.02}
 """Relative difference of logits to transformers' own forward pass; a wrong mask makes about 1."""
 
+INT8 = 0.25
+"""The same for int8, to the model as it was: SmolLM2's is 0.03."""
+
 
 class Engine:
     """Runs a model from transformers with this package's attention.
@@ -40,6 +45,7 @@ class Engine:
 
     Args:
         model: A causal language model on its device, in evaluation mode.
+        int8: Change its linear layers to int8, for good.
 
     Attributes:
         budget: How much goes into one forward pass.
@@ -48,7 +54,7 @@ class Engine:
         texts: What is kept of texts between questions.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, int8: bool = False) -> None:
         self.model = model
         self.device: str = model.device.type
         self.budget = Budget(TOKENS.get(self.device, 4096), ROWS.get(self.device, 256))
@@ -62,7 +68,7 @@ class Engine:
         self._tolerance = TOLERANCE[str(model.dtype).removeprefix("torch.")]
         self._prefixes: OrderedDict[tuple[int, ...], Slots] = OrderedDict()
         self._narrowed = False  # whether the last layer is run for wanted tokens only
-        self.token_bytes = self._tried()
+        self.token_bytes = self._tried(int8=int8)
         self.texts = KeptTexts(self)
 
     def prefix(self, tokens: tuple[int, ...]) -> Slots | None:
@@ -191,7 +197,7 @@ class Engine:
         cap = self._softcap
         return logits if not cap else cap * (logits / cap).tanh()
 
-    def _tried(self) -> int:
+    def _tried(self, *, int8: bool) -> int:
         """Compare with transformers' own forward pass; bytes of a token's keys and values."""
         kinds = set(getattr(self.model.config, "layer_types", None) or ())
         if others := kinds - {"full_attention", "sliding_attention"}:
@@ -206,19 +212,30 @@ class Engine:
         with inference():
             expected = self.model(input_ids=self._tensor([tokens])).logits[0, -2:].float()
         self.model.set_attn_implementation(attention.register())
-        for change in (speed_up, lambda _: []):  # a model's own code may want its plain layers
+        most = INT8 if int8 else self._tolerance
+        # A model's own code may want its plain layers.
+        for change in (self._in_int8,) if int8 else (speed_up, lambda _: []):
             changed, slots = change(self.model), Slots(2, 32)
             try:
                 difference = self._difference(slots, tokens, expected)
-                if difference < self._tolerance:
+                if difference < most:
                     self._try_narrowing(tokens)
                     return slots.bytes_per_token()
-                reason = f"gives other numbers for packed rows (by {difference:.0%})"
+                where = "in int8" if int8 else "for packed rows"
+                reason = f"gives other numbers {where} (by {difference:.0%})"
             except Exception as error:  # whatever a model's own code makes of it
                 reason = f"can't take packed rows ({type(error).__name__}: {error})"
             undo(changed)
         self.model.set_attn_implementation(before)
         raise Unsuitable(reason)
+
+    def _in_int8(self, model: Any) -> list[Any]:
+        """Nothing can be undone."""
+        import torch
+
+        if not quantize(model, getattr(torch, precision(self.device))):
+            raise Unsuitable("has no plain linear layers")
+        return []
 
     def _try_narrowing(self, tokens: list[int]) -> None:
         """Run the last layer for wanted tokens only, if that gives the same."""

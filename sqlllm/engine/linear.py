@@ -41,23 +41,25 @@ def speed_up(model: Any) -> list[Any]:
     operations = ("_linear_pointwise", "_reorder_linear_weight")
     if not all(hasattr(torch.ops.mkldnn, name) for name in operations):
         return []
+    if str(model.dtype) not in PRECISIONS:
+        return []
     if model.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return []
     layers, head = [], model.get_output_embeddings()
     for module in list(model.modules()):
         if module is head:
             continue
-        if _is_gated(module):
+        if is_gated(module):
             module.forward = MethodType(_gated, module)
         elif _is_intermediate(module):
             module.forward = MethodType(_intermediate, module)
-        elif _is_linear(module):
+        elif is_linear(module):
             module.forward = MethodType(_linear, module)
         else:
             continue
         layers.append(module)
     for module in layers:
-        if _is_linear(module):
+        if is_linear(module):
             _pack(module)
     for parameter in model.parameters():  # transformers maps files: a part in use holds them whole
         parameter.data = parameter.data.clone()
@@ -81,16 +83,18 @@ def _pack(module: Any) -> None:
     module.weight = torch.ops.mkldnn._reorder_linear_weight(plain, TOKENS)
 
 
-def _is_linear(module: Any) -> bool:
+def is_linear(module: Any) -> bool:
+    """A layer of torch's own class."""
     from torch.nn import Linear
 
-    return type(module) is Linear and str(module.weight.dtype) in PRECISIONS
+    return type(module) is Linear
 
 
-def _is_gated(module: Any) -> bool:
+def is_gated(module: Any) -> bool:
+    """A feed-forward part as in Llama: down(act(gate(x)) * up(x)), without biases."""
     parts: list[Any] = [getattr(module, p, None) for p in ("gate_proj", "up_proj", "down_proj")]
     return (
-        all(_is_linear(part) and part.bias is None for part in parts)
+        all(is_linear(part) and part.bias is None for part in parts)
         and type(getattr(module, "act_fn", None)).__name__ in ACTIVATIONS
     )
 
@@ -98,7 +102,7 @@ def _is_gated(module: Any) -> bool:
 def _is_intermediate(module: Any) -> bool:
     """As in BERT and its kin."""
     act = type(getattr(module, "intermediate_act_fn", None)).__name__
-    return _is_linear(getattr(module, "dense", None)) and act in ACTIVATIONS
+    return is_linear(getattr(module, "dense", None)) and act in ACTIVATIONS
 
 
 def _linear(self: Any, x: Any) -> Any:

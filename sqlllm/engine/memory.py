@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from sqlllm.engine.batching import by_tokens
+from sqlllm.engine.device import precision
 from sqlllm.errors import ConfigError, ModelError
 
 Result = TypeVar("Result")
 
 SHARE = 0.5
 """Of the free memory that a batch is planned for; the rest is for activations and neighbours."""
+
+
+VOCABULARY = ("embed", "lm_head", "wte")
+"""What the names of matrices have that hold a row per token of the vocabulary."""
 
 
 def free_bytes(device: str) -> int:
@@ -39,7 +44,7 @@ def check_weights(folder: Path, dtype: str, device: str, name: str) -> None:
     Raises:
         ConfigError: Its weights are larger than the free memory; it says how large.
     """
-    needed = _weights(folder, dtype)
+    needed = _weights(folder, dtype, precision(device))
     free = free_bytes(device)
     if needed > free:
         msg = (
@@ -49,12 +54,16 @@ def check_weights(folder: Path, dtype: str, device: str, name: str) -> None:
         raise ConfigError(msg, hint="name a smaller model, or free memory")
 
 
-def _weights(folder: Path, dtype: str) -> int:
-    """Bytes of the weights once they are `dtype`: 2 or 4 bytes each, whatever the files hold."""
+def _weights(folder: Path, dtype: str, rest: str) -> int:
+    """Bytes of the weights once they are `dtype`, whatever the files hold.
+
+    Of int8, matrices but those of the vocabulary are, and others are `rest`.
+    """
     import json
     import struct
 
-    width = 4 if dtype == "float32" else 2
+    widths = {"float32": 4, "int8": 1}
+    width, other = widths.get(dtype, 2), widths.get(rest, 2)
     total = 0
     for path in folder.glob("*.safetensors"):
         with path.open("rb") as file:
@@ -65,7 +74,8 @@ def _weights(folder: Path, dtype: str) -> int:
                 count = 1
                 for side in tensor["shape"]:
                     count *= side
-                total += count * width
+                plain = len(tensor["shape"]) != 2 or any(word in name for word in VOCABULARY)
+                total += count * (other if dtype == "int8" and plain else width)
     return total
 
 

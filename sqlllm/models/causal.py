@@ -13,7 +13,7 @@ from sqlllm.engine.device import device, model_digest, precision
 from sqlllm.engine.memory import check_weights, halving
 from sqlllm.engine.prompt import Prompt, answers, encode, encode_all, prompt_of
 from sqlllm.engine.worker import on_model_thread, stepped
-from sqlllm.errors import ModelMissing, SqlllmError
+from sqlllm.errors import ConfigError, ModelMissing, SqlllmError
 from sqlllm.models.answers import complaint, longest, room, up_to_stop
 from sqlllm.models.base import ANSWERS, Batch, Model
 from sqlllm.models.labels import each_label, questions_of
@@ -42,8 +42,9 @@ class CausalModel(Model):
 
     Args:
         folder: A folder that transformers can load.
-        dtype: `float32`, `bfloat16` or `float16`; None: bfloat16 where the hardware multiplies it
-            natively.
+        dtype: `float32`, `bfloat16`, `float16`; `int8`, on CPUs: linear layers multiply 8 bits by 8
+            bits, weights take a quarter of the memory of float32, answers differ a little more;
+            None: bfloat16 where the hardware multiplies it natively.
         place: What the user called the folder, for the message if it is not there.
     """
 
@@ -62,19 +63,22 @@ class CausalModel(Model):
 
         where = device()
         dtype = dtype or precision(where)
+        if dtype == "int8":
+            self._check_int8(where)
         check_weights(path, dtype, where, place)
         model = AutoModelForCausalLM.from_pretrained(
             path,
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
-            dtype=getattr(torch, dtype),
+            dtype="auto" if dtype == "int8" else getattr(torch, dtype),
         )
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-        self._set(model.to(where), tokenizer, f"causal:{model_digest(path)}:{dtype}:{ANSWERS}")
+        fingerprint = f"causal:{model_digest(path)}:{dtype}:{ANSWERS}"
+        self._set(model.to(where), tokenizer, fingerprint, int8=dtype == "int8")
 
     @classmethod
-    def of(cls, model: Any, tokenizer: Any, fingerprint: str) -> CausalModel:
+    def of(cls, model: Any, tokenizer: Any, fingerprint: str, *, int8: bool = False) -> CausalModel:
         """A model that is already in memory.
 
         Args:
@@ -82,12 +86,22 @@ class CausalModel(Model):
                 replaced in place.
             tokenizer: Its fast tokenizer.
             fingerprint: Changes whenever the weights do.
+            int8: Change its linear layers to int8, too, on CPUs.
         """
         made = cls.__new__(cls)
-        made._set(model, tokenizer, fingerprint)
+        if int8:
+            made._check_int8(model.device.type)
+        made._set(model, tokenizer, fingerprint, int8=int8)
         return made
 
-    def _set(self, model: Any, tokenizer: Any, fingerprint: str) -> None:
+    def _check_int8(self, where: str) -> None:
+        from sqlllm.engine.int8 import missing
+
+        if reason := f"is for CPUs, and this is {where}" if where != "cpu" else missing():
+            msg = f"int8 {reason}"
+            raise ConfigError(msg, hint="leave dtype=int8 out")
+
+    def _set(self, model: Any, tokenizer: Any, fingerprint: str, *, int8: bool) -> None:
         from sqlllm.engine.engine import Engine, Unsuitable
         from sqlllm.engine.plain import Plain
 
@@ -99,8 +113,11 @@ class CausalModel(Model):
         self._grammars: Any = None
         self._engine: Engine | Plain
         try:
-            self._engine = Engine(self._model)
+            self._engine = Engine(self._model, int8=int8)
         except Unsuitable as reason:
+            if int8:
+                msg = f"the model can't run in int8: it {reason}"
+                raise ConfigError(msg, hint="leave dtype=int8 out") from reason
             self._engine = Plain(self._model)
             self.note = f"runs by transformers' generate, without a shared prefix: it {reason}"
 

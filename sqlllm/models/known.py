@@ -46,16 +46,18 @@ class Memo(Protocol):
         """Keep them."""
 
 
-def signature(folder: Path) -> str:
+def signature(folder: Path, dtype: str | None = None) -> str:
     """What decides a model's facts, as far as can be told without loading it.
 
-    Its files by name, size and time of change; where it would run; and the code that would run it.
+    Its files by name, size and time of change; the precision that was asked for; where it would
+    run; and the code that would run it.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     parts = [
         str(folder.resolve()),
         [(str(path.relative_to(folder)), *_state(path)) for path in files],
         ANSWERS,
+        dtype,
         [version(package) for package in PACKAGES],
         [platform.node(), platform.machine(), Path("/dev/nvidiactl").exists()],
         os.environ.get("CUDA_VISIBLE_DEVICES"),

@@ -9,21 +9,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlllm.engine.worker import on_model_thread
-from sqlllm.errors import (
-    ConfigError,
-    ModelError,
-    SqlllmError,
-    UnknownModel,
-    did_you_mean,
-    first_line,
-)
+from sqlllm.errors import ModelError, SqlllmError, UnknownModel, did_you_mean, first_line
 from sqlllm.models.base import Model
 from sqlllm.models.known import Facts, Memo, Unloaded, signature
-from sqlllm.models.pull import hub_folder, smollm2_folder
+from sqlllm.models.uri import Uri
 from sqlllm.models.width import width_of
 
 if TYPE_CHECKING:
@@ -65,10 +57,11 @@ class Registry:
 
     def _remembered(self, uri: str) -> Model:
         """A copy: the weights are shared, the name is this installation's."""
-        folder = _folder(uri)
+        found = Uri.parse(uri)
+        folder = found.folder()
         if self._memo is None or not (folder / "config.json").is_file():
             return copy.copy(load(uri))
-        memo, mark = self._memo, signature(folder)
+        memo, mark = self._memo, signature(folder, found.dtype)
         facts = memo.get(mark)
         if facts is not None:
             known = Unloaded(facts, lambda: copy.copy(load(uri)), partial(memo.put, mark))
@@ -83,7 +76,8 @@ class Registry:
         entry = self._entry(name)
         if isinstance(entry, Model):
             return entry.width
-        return width_of(_folder(entry)) if entry.partition(":")[0] in ("minilm", "hf") else None
+        uri = Uri.parse(entry)
+        return width_of(uri.folder()) if uri.scheme in ("minilm", "hf") else None
 
     def _entry(self, name: str) -> Model | str:
         entry = self._models.get(name)
@@ -135,7 +129,8 @@ def _load(uri: str) -> Model:
         raise
     except Exception as error:  # whatever the libraries make of a damaged file
         msg = f"model {uri!r} can't be loaded: {first_line(error)}"
-        hint = f"a file in {_folder(uri)} may be cut off or damaged: fetch the model again"
+        folder = Uri.parse(uri).folder()
+        hint = f"a file in {folder} may be cut off or damaged: fetch the model again"
         raise ModelError(msg, hint=hint) from error
 
 
@@ -143,46 +138,12 @@ def _model_class(uri: str) -> tuple[type[Model], Callable[[], Model]]:
     from sqlllm.models.causal import CausalModel
     from sqlllm.models.sentence import SentenceModel
 
-    scheme, place = _parsed(uri)
-    if scheme == "minilm" or (scheme == "hf" and (_folder(uri) / "modules.json").is_file()):
-        return SentenceModel, lambda: SentenceModel(_folder(uri))
-    return CausalModel, lambda: CausalModel(_folder(uri), place=place or None)
-
-
-def _folder(uri: str) -> Path:
-    """Where a model's files are, or would be.
-
-    Raises:
-        ModelMissing: A model that comes with a package, or is pulled by name, isn't there.
-    """
-    scheme, place = _parsed(uri)
-    return SCHEMES[scheme](place)
-
-
-def _parsed(uri: str) -> tuple[str, str]:
-    scheme, colon, place = uri.partition(":")
-    if not colon or scheme not in SCHEMES:
-        msg = f"unknown kind of model {uri!r}"
-        raise ConfigError(msg, hint=did_you_mean(scheme, SCHEMES))
-    return scheme, place
-
-
-def _minilm(_: str) -> Path:
-    from sqlllm.models.sentence import minilm_folder
-
-    return minilm_folder()
-
-
-def _hf(place: str) -> Path:
-    return Path(place) if Path(place).is_dir() else hub_folder(place)
-
-
-SCHEMES: Mapping[str, Callable[[str], Path]] = {
-    "minilm": _minilm,
-    "smollm2": lambda _: smollm2_folder(),
-    "hf": _hf,
-}
-"""What a URI begins with -> where the model's files are."""
+    found = Uri.parse(uri)
+    by_sentences = found.scheme == "hf" and (found.folder() / "modules.json").is_file()
+    if found.scheme == "minilm" or by_sentences:
+        return SentenceModel, lambda: SentenceModel(found.folder(), dtype=found.dtype)
+    place = found.place or None
+    return CausalModel, lambda: CausalModel(found.folder(), dtype=found.dtype, place=place)
 
 
 def default_model(task: Task) -> str:

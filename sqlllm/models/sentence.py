@@ -12,7 +12,7 @@ from sqlllm.engine.batching import ahead, windows
 from sqlllm.engine.device import device, model_digest, precision
 from sqlllm.engine.memory import Budget, halving
 from sqlllm.engine.worker import on_model_thread
-from sqlllm.errors import InputTooLong, ModelMissing, SqlllmError, excerpt
+from sqlllm.errors import ConfigError, InputTooLong, ModelMissing, SqlllmError, excerpt
 from sqlllm.models.base import ANSWERS, Batch, Model
 from sqlllm.task import Task
 
@@ -57,7 +57,8 @@ class SentenceModel(Model):
 
     Args:
         folder: A sentence-transformers model folder with safetensors weights.
-        dtype: `float32` or `bfloat16`; None: bfloat16 where the hardware multiplies it natively.
+        dtype: `float32`, `bfloat16` or `float16`; None: bfloat16 where the hardware multiplies it
+            natively.
     """
 
     reads_prompts = False
@@ -69,6 +70,9 @@ class SentenceModel(Model):
 
         where = device()
         dtype = dtype or precision(where)
+        if dtype == "int8":  # its numbers are the answer: a cosine of 0.997 is too little
+            msg = "an embedding model can't run in int8"
+            raise ConfigError(msg, hint="leave dtype=int8 out")
         self._model: Any = SentenceTransformer(
             str(folder), local_files_only=True, trust_remote_code=False, device=where
         ).eval()
