@@ -174,6 +174,7 @@ def test_models_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "is damaged" in named(found, "broken").found
     assert (named(found, "broken").fix or "").startswith(f"remove {broken} and run ")
     assert "unknown kind of model 'gguf:x'" in named(found, "odd").found
+    assert named(found, "odd").status == "problem"  # nothing connects with it
     assert (named(found, "smollm2").status, named(found, "smollm2").fix) == (
         "warning",
         "sqlllm pull smollm2",

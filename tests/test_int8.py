@@ -10,10 +10,12 @@ import pytest
 from tiny import CONFIGS, collect, reference, save
 
 import sqlllm
+from sqlllm.doctor.configured import models
 from sqlllm.engine import int8
 from sqlllm.engine.memory import check_weights
 from sqlllm.models.causal import CausalModel
 from sqlllm.models.sentence import SentenceModel, minilm_folder
+from sqlllm.settings import Settings
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.skipif(
@@ -150,23 +152,23 @@ def test_files_in_half_precision(dtype: str, tmp_path: Path) -> None:
 
 def test_in_sql_by_the_uri_beside_the_same_model_in_float32(tmp_path: Path) -> None:
     folder = save("llama", tmp_path, initializer_range=0.2)
-    models = {
+    given = {
         "small": f"hf:{folder}?dtype=int8",
         "exact": f"hf:{folder}?dtype=float32",
     }
-    with sqlllm.connect(models=models) as db:
+    with sqlllm.connect(models=given) as db:
         scores = "SELECT ai.score(x, 'Good?', model := '{}') FROM (VALUES ('a'), ('bcd')) t(x)"
         (small, exact) = (
-            [p for (p,) in db.execute(scores.format(name)).fetchall()] for name in models
+            [p for (p,) in db.execute(scores.format(name)).fetchall()] for name in given
         )
         assert small != exact  # not each other's from the cache
         np.testing.assert_allclose(small, exact, atol=0.05)
         named = db.execute("SELECT name, uri FROM ai.models WHERE name IN ('small', 'exact')")
-        assert dict(named.fetchall()) == models
+        assert dict(named.fetchall()) == given
 
 
 def test_what_it_needs_is_said_in_int8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = save("llama", tmp_path, hidden_size=256, intermediate_size=1024)
+    folder = save("llama", tmp_path, hidden_size=512, intermediate_size=2048)
     needed: dict[str, float] = {}
     monkeypatch.setattr("sqlllm.engine.memory.free_bytes", lambda _: 0)
     for dtype in ("float32", "int8"):
@@ -193,10 +195,16 @@ def test_what_can_not_run_in_int8_says_why(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(sqlllm.ConfigError, match="int8 is for CPUs, and this is cuda"):
             CausalModel(folder, dtype="int8")
     times = int8.Weight.times
+    settings = Settings(models={"mine": f"hf:{folder}?dtype=int8"})
+    (known,) = [each for each in models(settings) if each.name == "mine"]
+    assert (known.status, ", in int8)" in known.found) == ("ok", True)
     with monkeypatch.context() as patch:  # as where pairs of products are added in 16 bits
         patch.setattr(int8.Weight, "times", lambda *given: times(*given).clamp(max=1e6))
         with pytest.raises(sqlllm.ConfigError, match="int8 needs a CPU that multiplies it exactly"):
             CausalModel(folder, dtype="int8")
+        (known,) = [each for each in models(settings) if each.name == "mine"]
+        assert (known.status, known.fix) == ("warning", f"{hint} of its uri")
+        assert "int8 needs a CPU" in known.found
     with monkeypatch.context() as patch:
         patch.setattr(int8, "PRODUCT", "gone")
         with pytest.raises(sqlllm.ConfigError, match="int8 needs torch with oneDNN"):

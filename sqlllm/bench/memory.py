@@ -69,8 +69,9 @@ def footprint(function: str, rows: int, *, dtype: str | None, model: str) -> Foo
         check=False,
     )
     if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        msg = f"the process that measures it failed: {lines[-1]}"
+        lines = done.stderr.strip().splitlines()
+        said = [line for line in lines if not line.startswith("Hint: ")] or ["no message"]
+        msg = f"the process that measures it failed: {said[-1]}"
         raise Skipped(msg)
     return Footprint(**json.loads(done.stdout.splitlines()[-1]))
 

@@ -69,6 +69,8 @@ class Rounds:
         few, many = self.options.memory_rows
         for function in CALLS:
             language = function != "embed"
+            if not language and self.dtype == "int8":
+                continue
             model = self.options.memory_model if language else self.options.embed_model
             found: dict[int, list[Footprint]] = {few: [], many: []}
             try:

@@ -89,14 +89,28 @@ def _model(name: str, uri: str, settings: Settings, *, needed: bool) -> Finding:
     default = ", a default" if needed else ""
     try:
         given = Uri.parse(uri)
+    except ConfigError as error:  # no query works with it
+        return failed("models", name, error)
+    try:
         folder = given.folder()
         total = _bytes(folder, given)
+        if given.dtype == "int8":
+            _check_int8()
     except Exception as error:  # of safetensors and the like: what it says is what there is
         return failed("models", name, error, "problem" if needed else "warning")
+    precision = f", in {given.dtype}" if given.dtype else ""
     return Finding(
-        "models", name, "ok", f"{folder} ({total / 1e6:,.0f} MB{default})",
+        "models", name, "ok", f"{folder} ({total / 1e6:,.0f} MB{precision}{default})",
         values={"uri": uri, "folder": str(folder), "bytes": total},
     )  # fmt: skip
+
+
+def _check_int8() -> None:
+    from sqlllm.engine.int8 import missing
+
+    if reason := missing():
+        msg = f"int8 {reason}"
+        raise ConfigError(msg, hint="leave dtype=int8 out of its uri")
 
 
 def _bytes(folder: Path, uri: Uri) -> int:

@@ -54,26 +54,27 @@ PRODUCT = "qlinear_pointwise"  # oneDNN's, as torch.compile uses it
 def quantize(model: Any, rest: Any) -> int:
     """Change the linear layers in place, for good; how many there are.
 
+    The output matrix keeps its own numbers, too: labels take rows of it, and it may be the
+    embedding.
+
     Args:
         model: A causal language model on the CPU.
-        rest: In which precision all else is from now on; the output matrix, too.
+        rest: In which precision all else is from now on.
     """
-    head, shared, count = model.get_output_embeddings(), _Shared(), 0
+    head, shared, layers = model.get_output_embeddings(), _Shared(), []
     for module in list(model.modules()):
-        if module is head:
-            continue
         if is_gated(module):
             module.forward = MethodType(_gated, module)
         elif is_linear(module):
             module.forward = MethodType(_linear, module)
             module.shared = shared
-    for module in list(model.modules()):
-        if is_linear(module) and module is not head:
-            _pack(module)
-            count += 1
+            layers.append(module)
+    for module in model.modules():
+        if is_linear(module):
+            _pack(module, keep=module is head)
     for parameter in model.parameters():  # transformers maps files: a part in use holds them whole
         parameter.data = parameter.data.to(rest, copy=True)
-    return count
+    return sum(layer is not head for layer in layers)
 
 
 class Weight:
@@ -110,10 +111,12 @@ class _Shared:
         return self._codes
 
 
-def _pack(module: Any) -> None:
-    weight = _turned(module._parameters.pop("weight").detach().float())
+def _pack(module: Any, *, keep: bool) -> None:
+    weight = _turned(module.weight.detach().float())
+    if not keep:
+        del module.weight
     steps = _steps(weight)
-    module.weight = Weight(_rounded(weight, steps), steps.flatten())
+    module.packed = Weight(_rounded(weight, steps), steps.flatten())
 
 
 def _linear(self: Any, x: Any) -> Any:
@@ -122,7 +125,7 @@ def _linear(self: Any, x: Any) -> Any:
     dtype, parts = x.dtype, self.shared.codes(x)
     out = x.new_empty(x.numel() // x.shape[-1], self.out_features)
     for (codes, steps), to in zip(parts, out.split(ROWS), strict=True):
-        torch.mul(self.weight.times(codes, dtype), steps, out=to)
+        torch.mul(self.packed.times(codes, dtype), steps, out=to)
     if self.bias is not None:
         out += self.bias
     return out.view(*x.shape[:-1], self.out_features)
@@ -132,7 +135,7 @@ def _gated(self: Any, x: Any) -> Any:
     """down(act(gate(x)) * up(x)), some rows at a time, as its activations are the widest."""
     import torch
 
-    gate, up, down = self.gate_proj.weight, self.up_proj.weight, self.down_proj.weight
+    gate, up, down = self.gate_proj.packed, self.up_proj.packed, self.down_proj.packed
     rows = x.reshape(-1, x.shape[-1])
     out: Any = torch.empty_like(rows)
     for part, to in zip(rows.split(ROWS), out.split(ROWS), strict=True):

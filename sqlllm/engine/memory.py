@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -57,13 +58,18 @@ def check_weights(folder: Path, dtype: str, device: str, name: str) -> None:
 def _weights(folder: Path, dtype: str, rest: str) -> int:
     """Bytes of the weights once they are `dtype`, whatever the files hold.
 
-    Of int8, matrices but those of the vocabulary are, and others are `rest`.
+    In int8, matrices are; those of the vocabulary are `rest` as well, and all else is only that.
     """
     import json
     import struct
 
-    widths = {"float32": 4, "int8": 1}
-    width, other = widths.get(dtype, 2), widths.get(rest, 2)
+    def each(name: str, shape: Sequence[int]) -> int:
+        if dtype != "int8":
+            return _width(dtype)
+        if any(word in name for word in VOCABULARY):
+            return _width(rest) + 1
+        return 1 if len(shape) == 2 else _width(rest)
+
     total = 0
     for path in folder.glob("*.safetensors"):
         with path.open("rb") as file:
@@ -71,12 +77,12 @@ def _weights(folder: Path, dtype: str, rest: str) -> int:
             header = json.loads(file.read(length))
         for name, tensor in header.items():
             if name != "__metadata__":
-                count = 1
-                for side in tensor["shape"]:
-                    count *= side
-                plain = len(tensor["shape"]) != 2 or any(word in name for word in VOCABULARY)
-                total += count * (other if dtype == "int8" and plain else width)
+                total += math.prod(tensor["shape"]) * each(name, tensor["shape"])
     return total
+
+
+def _width(dtype: str) -> int:
+    return 4 if dtype == "float32" else 2
 
 
 def size(count: int) -> str:

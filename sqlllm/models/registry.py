@@ -34,9 +34,15 @@ class Registry:
     Args:
         models: Name -> model or URI, on top of the built-in ones.
         memo: What other processes know of models; None: each is loaded when it is named.
+
+    Raises:
+        ConfigError: There can be no model of such a URI. Whether it is there, is seen at its use.
     """
 
     def __init__(self, models: Mapping[str, Model | str], memo: Memo | None = None) -> None:
+        for entry in models.values():
+            if isinstance(entry, str):
+                Uri.parse(entry)
         self._models: dict[str, Model | str] = {**BUILTIN, **models}
         self._memo = memo
         self._known: dict[str, Model] = {}
