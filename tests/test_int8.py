@@ -179,7 +179,7 @@ def test_what_it_needs_is_said_in_int8(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_what_can_not_run_in_int8_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hint = "leave dtype=int8 out"
+    hint = "leave dtype=int8 out of the model's URI"
     folder = save("llama", tmp_path / "llama")
     with pytest.raises(sqlllm.ConfigError, match="embedding model") as refused:
         SentenceModel(minilm_folder(), dtype="int8")
@@ -203,7 +203,7 @@ def test_what_can_not_run_in_int8_says_why(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(sqlllm.ConfigError, match="int8 needs a CPU that multiplies it exactly"):
             CausalModel(folder, dtype="int8")
         (known,) = [each for each in models(settings) if each.name == "mine"]
-        assert (known.status, known.fix) == ("warning", f"{hint} of its uri")
+        assert (known.status, known.fix) == ("warning", hint)
         assert "int8 needs a CPU" in known.found
     with monkeypatch.context() as patch:
         patch.setattr(int8, "PRODUCT", "gone")

@@ -170,7 +170,7 @@ def random_causal(given: str, place: str, dtype: str) -> Causal:
                 _filled(config, place, plain),
                 tokenizer,
                 fingerprint=f"random:{given}:{dtype}",
-                int8=dtype == "int8",
+                in_int8=dtype == "int8",
             )
         ),
         tokenizer=tokenizer,

@@ -22,7 +22,7 @@ class Options:
         embed_model: Embedding model that SQL can name.
         config: Random weights instead of `model`: a name of `CONFIGS` or a config.json.
         dtype: One of `models.uri.DTYPES`; None: what the model's URI says, or else what sqlllm
-            takes on this machine. Against int8, which embed has not, others run in the latter.
+            takes on this machine. Beside int8, others run in the latter; embed has no int8.
         rows: Rows of classify, filter, complete and extract.
         embed_rows: Rows of embed.
         rounds: How often everything is measured.

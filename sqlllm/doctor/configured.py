@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sqlllm.doctor.finding import Finding, failed
+from sqlllm.engine.device import device
+from sqlllm.engine.int8 import check
 from sqlllm.errors import ConfigError, ModelMissing, did_you_mean
 from sqlllm.models.uri import Uri
 from sqlllm.settings import Settings, config_file
@@ -95,7 +97,7 @@ def _model(name: str, uri: str, settings: Settings, *, needed: bool) -> Finding:
         folder = given.folder()
         total = _bytes(folder, given)
         if given.dtype == "int8":
-            _check_int8()
+            check(device())
     except Exception as error:  # of safetensors and the like: what it says is what there is
         return failed("models", name, error, "problem" if needed else "warning")
     precision = f", in {given.dtype}" if given.dtype else ""
@@ -103,14 +105,6 @@ def _model(name: str, uri: str, settings: Settings, *, needed: bool) -> Finding:
         "models", name, "ok", f"{folder} ({total / 1e6:,.0f} MB{precision}{default})",
         values={"uri": uri, "folder": str(folder), "bytes": total},
     )  # fmt: skip
-
-
-def _check_int8() -> None:
-    from sqlllm.engine.int8 import missing
-
-    if reason := missing():
-        msg = f"int8 {reason}"
-        raise ConfigError(msg, hint="leave dtype=int8 out of its uri")
 
 
 def _bytes(folder: Path, uri: Uri) -> int:

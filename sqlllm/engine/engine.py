@@ -45,7 +45,7 @@ class Engine:
 
     Args:
         model: A causal language model on its device, in evaluation mode.
-        int8: Change its linear layers to int8, for good.
+        in_int8: Change its linear layers to int8, for good.
 
     Attributes:
         budget: How much goes into one forward pass.
@@ -54,7 +54,7 @@ class Engine:
         texts: What is kept of texts between questions.
     """
 
-    def __init__(self, model: Any, *, int8: bool = False) -> None:
+    def __init__(self, model: Any, *, in_int8: bool = False) -> None:
         self.model = model
         self.device: str = model.device.type
         self.budget = Budget(TOKENS.get(self.device, 4096), ROWS.get(self.device, 256))
@@ -68,7 +68,7 @@ class Engine:
         self._tolerance = TOLERANCE[str(model.dtype).removeprefix("torch.")]
         self._prefixes: OrderedDict[tuple[int, ...], Slots] = OrderedDict()
         self._narrowed = False  # whether the last layer is run for wanted tokens only
-        self.token_bytes = self._tried(int8=int8)
+        self.token_bytes = self._tried(in_int8=in_int8)
         self.texts = KeptTexts(self)
 
     def prefix(self, tokens: tuple[int, ...]) -> Slots | None:
@@ -197,7 +197,7 @@ class Engine:
         cap = self._softcap
         return logits if not cap else cap * (logits / cap).tanh()
 
-    def _tried(self, *, int8: bool) -> int:
+    def _tried(self, *, in_int8: bool) -> int:
         """Compare with transformers' own forward pass; bytes of a token's keys and values."""
         kinds = set(getattr(self.model.config, "layer_types", None) or ())
         if others := kinds - {"full_attention", "sliding_attention"}:
@@ -212,16 +212,16 @@ class Engine:
         with inference():
             expected = self.model(input_ids=self._tensor([tokens])).logits[0, -2:].float()
         self.model.set_attn_implementation(attention.register())
-        most = INT8 if int8 else self._tolerance
+        most = INT8 if in_int8 else self._tolerance
         # A model's own code may want its plain layers.
-        for change in (self._in_int8,) if int8 else (speed_up, lambda _: []):
+        for change in (self._quantized,) if in_int8 else (speed_up, lambda _: []):
             changed, slots = change(self.model), Slots(2, 32)
             try:
                 difference = self._difference(slots, tokens, expected)
                 if difference < most:
                     self._try_narrowing(tokens)
                     return slots.bytes_per_token()
-                where = "in int8" if int8 else "for packed rows"
+                where = "in int8" if in_int8 else "for packed rows"
                 reason = f"gives other numbers {where} (by {difference:.0%})"
             except Exception as error:  # whatever a model's own code makes of it
                 reason = f"can't take packed rows ({type(error).__name__}: {error})"
@@ -229,7 +229,7 @@ class Engine:
         self.model.set_attn_implementation(before)
         raise Unsuitable(reason)
 
-    def _in_int8(self, model: Any) -> list[Any]:
+    def _quantized(self, model: Any) -> list[Any]:
         """Nothing can be undone."""
         import torch
 

@@ -4,7 +4,7 @@ x W is (x H)(H W) for an orthogonal H. Blocks of a Hadamard matrix spread a numb
 over its neighbours, so that rounding to 255 steps costs the others less (QuaRot, Ashkboos et al.,
 arXiv 2404.00456, which has it in some layers; here it is in all, as no model's own code changes).
 Each token has its own step, and sums of products of int8 are exact: what a row gets doesn't depend
-on the rows beside it.
+on the rows beside it. Experts that are slices of one tensor stay as they are.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from types import MethodType
 from typing import Any
 
 from sqlllm.engine.linear import is_gated, is_linear
+from sqlllm.errors import ConfigError
 
 BLOCK = 64
 """Most channels that are turned into each other; 16 lose twice as much, 512 gain nothing."""
@@ -26,10 +27,24 @@ ROWS = 256
 STEPS = 127  # on each side of 0
 
 
-def missing() -> str:
-    """Why this machine can't, as the rest of "int8 ..."; empty where it can.
+HINT = "leave dtype=int8 out of the model's URI"
 
-    Older CPUs add pairs of products in 16 bits, which overflow.
+
+def check(device: str) -> None:
+    """Refuse int8 where it can't run.
+
+    Raises:
+        ConfigError: It says why.
+    """
+    if reason := f"is for CPUs, and this is {device}" if device != "cpu" else missing():
+        msg = f"int8 {reason}"
+        raise ConfigError(msg, hint=HINT)
+
+
+def missing() -> str:
+    """Why this CPU can't, as the rest of "int8 ..."; empty where it can.
+
+    Older ones add pairs of products in 16 bits, which overflow.
     """
     import torch
 

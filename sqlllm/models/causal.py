@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from sqlllm.engine import int8
 from sqlllm.engine.batching import windows
 from sqlllm.engine.device import device, model_digest, precision
 from sqlllm.engine.memory import check_weights, halving
@@ -64,7 +65,7 @@ class CausalModel(Model):
         where = device()
         dtype = dtype or precision(where)
         if dtype == "int8":
-            self._check_int8(where)
+            int8.check(where)
         check_weights(path, dtype, where, place)
         model = AutoModelForCausalLM.from_pretrained(
             path,
@@ -74,11 +75,14 @@ class CausalModel(Model):
             dtype="auto" if dtype == "int8" else getattr(torch, dtype),
         )
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-        fingerprint = f"causal:{model_digest(path)}:{dtype}:{ANSWERS}"
-        self._set(model.to(where), tokenizer, fingerprint, int8=dtype == "int8")
+        exact = f"int8-{precision(where)}" if dtype == "int8" else dtype
+        fingerprint = f"causal:{model_digest(path)}:{exact}:{ANSWERS}"
+        self._set(model.to(where), tokenizer, fingerprint, in_int8=dtype == "int8")
 
     @classmethod
-    def of(cls, model: Any, tokenizer: Any, fingerprint: str, *, int8: bool = False) -> CausalModel:
+    def of(
+        cls, model: Any, tokenizer: Any, fingerprint: str, *, in_int8: bool = False
+    ) -> CausalModel:
         """A model that is already in memory.
 
         Args:
@@ -86,22 +90,15 @@ class CausalModel(Model):
                 replaced in place.
             tokenizer: Its fast tokenizer.
             fingerprint: Changes whenever the weights do.
-            int8: Change its linear layers to int8, too, on CPUs.
+            in_int8: Change its linear layers to int8, too, on CPUs.
         """
         made = cls.__new__(cls)
-        if int8:
-            made._check_int8(model.device.type)
-        made._set(model, tokenizer, fingerprint, int8=int8)
+        if in_int8:
+            int8.check(model.device.type)
+        made._set(model, tokenizer, fingerprint, in_int8=in_int8)
         return made
 
-    def _check_int8(self, where: str) -> None:
-        from sqlllm.engine.int8 import missing
-
-        if reason := f"is for CPUs, and this is {where}" if where != "cpu" else missing():
-            msg = f"int8 {reason}"
-            raise ConfigError(msg, hint="leave dtype=int8 out")
-
-    def _set(self, model: Any, tokenizer: Any, fingerprint: str, *, int8: bool) -> None:
+    def _set(self, model: Any, tokenizer: Any, fingerprint: str, *, in_int8: bool) -> None:
         from sqlllm.engine.engine import Engine, Unsuitable
         from sqlllm.engine.plain import Plain
 
@@ -113,11 +110,11 @@ class CausalModel(Model):
         self._grammars: Any = None
         self._engine: Engine | Plain
         try:
-            self._engine = Engine(self._model, int8=int8)
+            self._engine = Engine(self._model, in_int8=in_int8)
         except Unsuitable as reason:
-            if int8:
+            if in_int8:
                 msg = f"the model can't run in int8: it {reason}"
-                raise ConfigError(msg, hint="leave dtype=int8 out") from reason
+                raise ConfigError(msg, hint=int8.HINT) from reason
             self._engine = Plain(self._model)
             self.note = f"runs by transformers' generate, without a shared prefix: it {reason}"
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlllm.engine.batching import ahead, windows
 from sqlllm.engine.device import device, model_digest, precision
+from sqlllm.engine.int8 import HINT
 from sqlllm.engine.memory import Budget, halving
 from sqlllm.engine.worker import on_model_thread
 from sqlllm.errors import ConfigError, InputTooLong, ModelMissing, SqlllmError, excerpt
@@ -72,7 +73,7 @@ class SentenceModel(Model):
         dtype = dtype or precision(where)
         if dtype == "int8":  # its numbers are the answer: a cosine of 0.997 is too little
             msg = "an embedding model can't run in int8"
-            raise ConfigError(msg, hint="leave dtype=int8 out")
+            raise ConfigError(msg, hint=HINT)
         self._model: Any = SentenceTransformer(
             str(folder), local_files_only=True, trust_remote_code=False, device=where
         ).eval()
