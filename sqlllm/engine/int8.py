@@ -200,13 +200,12 @@ def hadamard(size: int) -> Any:
     """An orthogonal matrix of the numbers 1 and -1 over sqrt(size): Sylvester's construction.
 
     Example:
-        >>> (hadamard(2) * 2**0.5).tolist()
-        [[1.0, 1.0], [1.0, -1.0]]
+        >>> hadamard(4).tolist()[1]
+        [0.5, -0.5, 0.5, -0.5]
     """
     import torch
 
-    if size == 1:
-        return torch.ones(1, 1)
-    half = hadamard(size // 2)
-    rows = torch.cat([torch.cat([half, half], 1), torch.cat([half, -half], 1)])
-    return rows / 2**0.5
+    signs = torch.ones(1, 1)
+    while len(signs) < size:
+        signs = torch.cat([torch.cat([signs, signs], 1), torch.cat([signs, -signs], 1)])
+    return signs / size**0.5
