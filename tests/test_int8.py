@@ -187,6 +187,10 @@ def test_what_can_not_run_in_int8_says_why(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(sqlllm.ConfigError, match="it has attention of its own"):
         CausalModel(save("bloom", tmp_path / "bloom"), dtype="int8")
     with monkeypatch.context() as patch:
+        patch.setitem(CONFIGS, "gpt2", ("GPT2Config", {"n_embd": 32, "n_head": 4, "n_layer": 2}))
+        with pytest.raises(sqlllm.ConfigError, match="it has no plain linear layers"):
+            CausalModel(save("gpt2", tmp_path / "gpt2"), dtype="int8")
+    with monkeypatch.context() as patch:
         patch.setattr("sqlllm.engine.engine.INT8", 1e-9)
         with pytest.raises(sqlllm.ConfigError, match=r"gives other numbers in int8 \(by \d+%\)"):
             CausalModel(folder, dtype="int8")

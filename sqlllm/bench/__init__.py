@@ -14,6 +14,7 @@ from sqlllm.bench.options import Options
 from sqlllm.bench.report import Report
 from sqlllm.bench.rounds import Rounds
 from sqlllm.engine.worker import on_model_thread
+from sqlllm.errors import ConfigError
 
 __all__ = ["Options", "Report", "run"]
 
@@ -31,13 +32,14 @@ def run(options: Options, say: Say = lambda _: None) -> Report:
         options: What.
         say: Gets a line per step.
     """
-    from sqlllm.bench import models
+    from sqlllm.engine import int8
     from sqlllm.engine.device import device, precision
 
     place = device()
     _check(options)
-    given = None if options.config else models.uri_of(options.model).dtype
-    dtype = options.dtype or given or precision(place)
+    dtype = options.dtype or _asked_for(options) or precision(place)
+    if dtype == "int8":
+        int8.check(place)
     options = replace(options, dtype=dtype, rounds=1 if options.quick else options.rounds)
     say("measuring the machine")
     rounds = 2 if options.quick else 5
@@ -76,6 +78,26 @@ def _check(options: Options) -> None:
         models.folder_of(options.embed_model)
     if "memory" in options.workloads and options.memory_model not in configs.CONFIGS:
         models.language_folder(options.memory_model)
+
+
+def _asked_for(options: Options) -> str | None:
+    """The precision in the URIs of the models that are measured.
+
+    Raises:
+        ConfigError: There are two: a run has one peak.
+    """
+    from sqlllm.bench import configs, models
+
+    used = set(options.workloads)
+    names = [] if options.config or not used - {"embed", "memory"} else [options.model]
+    names += [options.embed_model] if used & {"embed", "memory"} else []
+    if "memory" in used and options.memory_model not in configs.CONFIGS:
+        names.append(options.memory_model)
+    asked = sorted({uri.dtype for uri in map(models.uri_of, names) if uri.dtype})
+    if len(asked) > 1:
+        msg = f"the models' URIs ask for {' and '.join(asked)}"
+        raise ConfigError(msg, hint="give one --dtype for all, or measure them apart by --only")
+    return asked[0] if asked else None
 
 
 def _builders(

