@@ -23,9 +23,9 @@ class Settings:
     """What holds for every query of an installation, unless the call says otherwise.
 
     Attributes:
-        model: Default for complete, classify, filter and extract; None: `minilm` classifies where
-            there is no instruction, and `smollm2` does the rest.
-        embed_model: Default for embed and similarity.
+        model: Default for complete, classify, filter and extract, a name or a URI; None: `minilm`
+            classifies where there is no instruction, and `smollm2` does the rest.
+        embed_model: Default for embed and similarity, likewise.
         models: Name -> model, or its URI such as `hf:<folder>`.
         on_error: `fail` stops the query at the first row without an answer, `null` makes it NULL
             and records it in `ai.errors`.
@@ -129,12 +129,24 @@ class Settings:
         if not isinstance(models, Mapping):
             msg = f"models must be a table of names and models, not {models!r}"
             raise ConfigError(msg, hint="such as models={'mine': 'hf:models/my-model'}")
-        values["models"] = {**self.models, **models}
+        said = [v for n in ("model", "embed_model") if isinstance(v := values.get(n), str)]
+        uris = {name: name for name in said if is_uri(name) and name not in self.models}
+        values["models"] = {**self.models, **uris, **models}
         for name in ("budgets", "prices", "caps"):
             values[name] = _nested(getattr(self, name), values.get(name, {}), name)
         if query:
             values["budgets"] = _nested(values["budgets"], {"query": query}, "budgets")
         return replace(self, **values)
+
+
+def is_uri(name: str) -> bool:
+    """Whether what names a model says itself where it is.
+
+    Example:
+        >>> is_uri("hf:models/mine"), is_uri("smollm2?dtype=int8"), is_uri("smollm2")
+        (True, True, False)
+    """
+    return ":" in name or "?" in name
 
 
 KINDS: Mapping[str, tuple[Any, str]] = {

@@ -170,7 +170,7 @@ def test_models_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert named(found, "mine").fix == "sqlllm pull hf:someone/big"
     assert named(found, "nope").status == "problem"
     assert named(found, "local").status == "warning"
-    assert named(found, "local").fix == "correct uri in sqlllm.toml"
+    assert named(found, "local").fix == f"correct the model's URI, `hf:{tmp_path}/none`"
     assert "is damaged" in named(found, "broken").found
     assert (named(found, "broken").fix or "").startswith(f"remove {broken} and run ")
     assert "unknown kind of model 'gguf:x'" in named(found, "odd").found

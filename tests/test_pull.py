@@ -77,8 +77,8 @@ def test_hub_models(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
         with pytest.raises(ModelMissing) as caught:
             db.execute("SELECT ai.complete('x', model := 'far')")
         assert str(caught.value) == (
-            "model 'hf:owner/name' is not on this machine\n"
-            "Hint: run `sqlllm pull hf:owner/name`, or name a local folder"
+            "there is no folder owner/name, and model 'hf:owner/name' was not pulled\n"
+            "Hint: run `sqlllm pull hf:owner/name`"
         )
 
     def offline(*_: Any, **__: Any) -> str:

@@ -15,11 +15,11 @@ from sqlllm.bench.configs import config_of
 from sqlllm.bench.limits import Shape
 from sqlllm.engine.device import precision
 from sqlllm.engine.worker import on_model_thread
-from sqlllm.errors import ConfigError, ModelMissing, UnknownModel, did_you_mean
+from sqlllm.errors import ConfigError, UnknownModel, did_you_mean
 from sqlllm.models.base import Model
 from sqlllm.models.registry import BUILTIN
 from sqlllm.models.uri import Uri
-from sqlllm.settings import Settings
+from sqlllm.settings import Settings, is_uri
 
 
 @dataclass
@@ -114,10 +114,6 @@ def language_folder(name: str) -> Path:
         ConfigError: It makes vectors.
     """
     folder = folder_of(name)
-    if not (folder / "config.json").is_file():
-        msg = f"model {name!r} is not on this machine"
-        pulled = uri_of(name).pulled_as
-        raise ModelMissing(msg, hint=f"run `sqlllm pull {pulled}`, or name a local folder")
     if (folder / "modules.json").is_file():
         msg = f"model {name!r} is an embedding model"
         raise ConfigError(msg, hint="name a language model, or give it as --embed-model")
@@ -208,7 +204,7 @@ def sentence(name: str, place: str, dtype: str) -> Sentence:
 
 def folder_of(name: str) -> Path:
     """Where the files of a model are that SQL can name, or of a URI."""
-    return uri_of(name).folder()
+    return uri_of(name).there()
 
 
 def uri_of(name: str) -> Uri:
@@ -219,7 +215,7 @@ def uri_of(name: str) -> Uri:
         ConfigError: There is no such kind of model.
     """
     known = {**BUILTIN, **Settings.load().models}
-    uri = known.get(name, name if ":" in name else None)
+    uri = known.get(name, name if is_uri(name) else None)
     if not isinstance(uri, str):
         msg = f"unknown model {name!r}"
         raise UnknownModel(msg, hint=did_you_mean(name, known))

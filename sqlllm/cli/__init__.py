@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlllm.cli import bench, cache, doctor, output, run, shell, sql, usage
+from sqlllm.cli import bench, cache, defaults, doctor, output, run, shell, sql, usage
 from sqlllm.errors import SqlllmError
 
 
@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     explain = commands.add_parser("explain", help="show what a query becomes and would cost")
     explain.add_argument("query", nargs="?", default="-", help=sql.QUERY)
     explain.add_argument("-d", "--database", default=":memory:", help="a DuckDB file")
+    defaults.add_arguments(explain)
     explain.add_argument("--analyze", action="store_true", help="run it, and show what was asked")
     for command in (bench, cache, doctor, run, shell, sql, usage):
         command.add_parser(commands)
@@ -63,7 +64,7 @@ def _run(given: argparse.Namespace) -> int:
     elif given.command == "explain":
         from sqlllm.connection import connect
 
-        with connect(given.database) as db:
+        with connect(given.database, **defaults.settings(given)) as db:
             found = db.explain(output.query(given.query), analyze=given.analyze)
             print(found.text(output.width()))
     elif given.command == "bench":

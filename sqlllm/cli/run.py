@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlllm.cli import output
+from sqlllm.cli import defaults, output
 from sqlllm.errors import BudgetExceeded, CallError, ConfigError, JobRunning, SqlllmError
 
 Event = Mapping[str, Any]
@@ -48,8 +48,7 @@ def add_parser(commands: Any) -> None:
         help="a variable: getvariable('NAME') in SQL. What reads as a number is one, the rest text",
     )  # fmt: skip
     parser.add_argument("--name", help="of the job in ai.runs (default: the script's path)")
-    parser.add_argument("--model", help="default model for everything but embeddings")
-    parser.add_argument("--embed-model", help="default model for embeddings")
+    defaults.add_arguments(parser)
     parser.add_argument(
         "--budget", action="append", default=[], metavar="NAME=NUMBER",
         help="of this run: max_calls, max_tokens, max_seconds, max_cost",
@@ -110,8 +109,7 @@ def _run(given: argparse.Namespace, tell: Callable[[Event], None]) -> None:
     from sqlllm.jobs.job import JobFile, variable
     from sqlllm.jobs.run import run_job
 
-    settings = {"model": given.model, "embed_model": given.embed_model}
-    settings = {name: value for name, value in settings.items() if value is not None}
+    settings = defaults.settings(given)
     if sys.stderr.isatty() and not given.json:
         settings["progress"] = True
     job = JobFile.load(

@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from typing import TYPE_CHECKING, Any
 
-from sqlllm.cli import output
+from sqlllm.cli import defaults, output
 from sqlllm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("file", nargs="?", metavar="database", help="a DuckDB file")
     parser.add_argument("-d", "--database", default=":memory:", help="likewise")
-    parser.add_argument("--model", help="default model for everything but embeddings")
-    parser.add_argument("--embed-model", help="default model for embeddings")
+    defaults.add_arguments(parser)
 
 
 def shell(given: argparse.Namespace) -> int:
@@ -37,7 +36,7 @@ def shell(given: argparse.Namespace) -> int:
     talks = sys.stdin.isatty()
     if talks:
         _check_extra()
-    with connect(database, model=given.model, embed_model=given.embed_model) as db:
+    with connect(database, **defaults.settings(given)) as db:
         session = Session(db, talks=talks)
         if talks:
             _talk(session, database)

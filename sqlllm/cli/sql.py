@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlllm.cli import output
+from sqlllm.cli import defaults, output
 from sqlllm.errors import CallError
 from sqlllm.interrupt import end_query, stopping
 
@@ -24,6 +24,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser("sql", help="run statements and print the last result")
     parser.add_argument("query", nargs="?", default="-", help=QUERY)
     parser.add_argument("-d", "--database", default=":memory:", help="a DuckDB file")
+    defaults.add_arguments(parser)
     output.add_arguments(parser)
 
 
@@ -31,7 +32,7 @@ def sql(given: argparse.Namespace) -> None:
     """Run the statements, print the result and, on standard error, what was asked."""
     from sqlllm.connection import connect
 
-    with connect(given.database) as db, output.on_stdout() as spare:
+    with connect(given.database, **defaults.settings(given)) as db, output.on_stdout() as spare:
         text = output.query(given.query)
         with stopping(partial(end_query, db)):
             run(db, text, given.output, given.to, spare)

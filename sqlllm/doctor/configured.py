@@ -94,7 +94,7 @@ def _model(name: str, uri: str, settings: Settings, *, needed: bool) -> Finding:
     except ConfigError as error:  # no query works with it
         return failed("models", name, error)
     try:
-        folder = given.folder()
+        folder = given.there()
         total = _bytes(folder, given)
         if given.dtype == "int8":
             check(device())
@@ -111,14 +111,10 @@ def _bytes(folder: Path, uri: Uri) -> int:
     """Size of the weights, each file of which is whole."""
     from safetensors import safe_open
 
-    files = sorted(folder.glob("*.safetensors"))
-    name = uri.pulled_as
-    if not (folder / "config.json").is_file() or not files:
-        msg = f"{folder} has no model" if folder.is_dir() else f"{folder} is not there"
-        local = Path(uri.place).is_absolute()
-        raise ModelMissing(
-            msg, hint="correct uri in sqlllm.toml" if local else f"sqlllm pull {name}"
-        )
+    files, name = sorted(folder.glob("*.safetensors")), uri.pulled_as
+    if not files:
+        msg = f"{folder} has no weights in safetensors"
+        raise ModelMissing(msg, hint=f"put *.safetensors there, or run sqlllm pull {name}")
     for path in files:
         try:
             with safe_open(path, "np"):  # reads the header, and whether the rest is there

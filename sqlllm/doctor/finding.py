@@ -51,6 +51,6 @@ def failed(
         line = f"{type(error).__name__}: {error}"
         return Finding(section, name, status, " ".join(line.split())[:300], fix)
     hint = error.hint
-    if hint and hint.startswith("run `") and hint.count("`") == 2:
-        hint = hint[5:].rstrip("`")
+    if hint and hint.startswith("run `") and hint.endswith("`"):
+        hint = hint[5:-1]
     return Finding(section, name, status, first_line(error), fix or hint)

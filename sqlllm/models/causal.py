@@ -14,7 +14,7 @@ from sqlllm.engine.device import device, model_digest, precision
 from sqlllm.engine.memory import check_weights, halving
 from sqlllm.engine.prompt import Prompt, answers, encode, encode_all, prompt_of
 from sqlllm.engine.worker import on_model_thread, stepped
-from sqlllm.errors import ConfigError, ModelMissing, SqlllmError
+from sqlllm.errors import ConfigError, SqlllmError
 from sqlllm.models.answers import complaint, longest, room, up_to_stop
 from sqlllm.models.base import ANSWERS, Batch, Model
 from sqlllm.models.labels import each_label, questions_of
@@ -46,7 +46,7 @@ class CausalModel(Model):
         dtype: `float32`, `bfloat16`, `float16`; `int8`, on CPUs: linear layers multiply 8 bits by 8
             bits, in a quarter of the memory of float32, and answers differ a little more;
             None: bfloat16 where the hardware multiplies it natively.
-        place: What the user called the folder, for the message if it is not there.
+        place: What the user called the folder, for messages.
     """
 
     about: ClassVar[str] = "language model on torch: text, JSON; labels and yes/no by scoring"
@@ -56,9 +56,6 @@ class CausalModel(Model):
     ) -> None:
         path = Path(folder)
         place = place or str(folder)
-        if not (path / "config.json").is_file():
-            msg = f"model 'hf:{place}' is not on this machine"
-            raise ModelMissing(msg, hint=f"run `sqlllm pull hf:{place}`, or name a local folder")
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 

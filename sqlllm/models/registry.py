@@ -17,6 +17,7 @@ from sqlllm.models.base import Model
 from sqlllm.models.known import Facts, Memo, Unloaded, signature
 from sqlllm.models.uri import Uri
 from sqlllm.models.width import width_of
+from sqlllm.settings import is_uri
 
 if TYPE_CHECKING:
     from sqlllm.task import Task
@@ -64,8 +65,8 @@ class Registry:
     def _remembered(self, uri: str) -> Model:
         """A copy: the weights are shared, the name is this installation's."""
         found = Uri.parse(uri)
-        folder = found.folder()
-        if self._memo is None or not (folder / "config.json").is_file():
+        folder = found.there()
+        if self._memo is None:
             return copy.copy(load(uri))
         memo, mark = self._memo, signature(folder, found.dtype)
         facts = memo.get(mark)
@@ -89,7 +90,10 @@ class Registry:
         entry = self._models.get(name)
         if entry is None:
             msg = f"unknown model {name!r}"
-            raise UnknownModel(msg, hint=did_you_mean(name, self._models))
+            hint = did_you_mean(name, self._models)
+            if is_uri(name):
+                hint = f"a query names models that settings have: models = {{'mine': {name!r}}}"
+            raise UnknownModel(msg, hint=hint)
         return entry
 
     def __iter__(self) -> Iterator[tuple[str, type[Model], str]]:
@@ -147,9 +151,9 @@ def _model_class(uri: str) -> tuple[type[Model], Callable[[], Model]]:
     found = Uri.parse(uri)
     by_sentences = found.scheme == "hf" and (found.folder() / "modules.json").is_file()
     if found.scheme == "minilm" or by_sentences:
-        return SentenceModel, lambda: SentenceModel(found.folder(), dtype=found.dtype)
+        return SentenceModel, lambda: SentenceModel(found.there(), dtype=found.dtype)
     place = found.place or None
-    return CausalModel, lambda: CausalModel(found.folder(), dtype=found.dtype, place=place)
+    return CausalModel, lambda: CausalModel(found.there(), dtype=found.dtype, place=place)
 
 
 def default_model(task: Task) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlllm.errors import ConfigError, did_you_mean
+from sqlllm.errors import ConfigError, ModelMissing, did_you_mean
 from sqlllm.models.pull import hub_folder, smollm2_folder
 
 DTYPES = ("float32", "bfloat16", "float16", "int8")
@@ -19,7 +20,7 @@ class Uri:
 
     Attributes:
         scheme: One of `SCHEMES`.
-        place: For `hf`, a local folder, or `owner/name` of a model that was pulled.
+        place: For `hf`, a local folder, or `owner/name` of a model that was pulled; else empty.
         dtype: One of `DTYPES`; None: what is fastest here.
     """
 
@@ -38,16 +39,24 @@ class Uri:
             >>> Uri.parse("hf:models/mine?dtype=int8")
             Uri(scheme='hf', place='models/mine', dtype='int8')
         """
-        scheme, colon, rest = uri.partition(":")
-        if not colon or scheme not in SCHEMES:
+        name, asked, option = uri.partition("?")
+        scheme, _, place = name.partition(":")
+        if scheme not in SCHEMES:
             msg = f"unknown kind of model {uri!r}"
-            raise ConfigError(msg, hint=did_you_mean(scheme, SCHEMES))
-        place, asked, option = rest.partition("?")
+            folder = not place and ("/" in name or Path(name).is_dir())
+            hint = f"a folder is `hf:{name}`" if folder else did_you_mean(scheme, SCHEMES)
+            raise ConfigError(msg, hint=hint)
+        if scheme == "hf" and not place:
+            msg = f"model {uri!r} has no folder"
+            raise ConfigError(msg, hint="such as hf:models/my-model")
+        if scheme != "hf" and place:
+            msg = f"unknown model {uri!r}"
+            raise ConfigError(msg, hint=f"there is one {scheme}, `{scheme}:`")
         if not asked:
             return cls(scheme, place)
-        name, _, dtype = option.partition("=")
-        if name != "dtype":
-            msg = f"unknown option {name!r} of model {uri!r}"
+        key, _, dtype = option.partition("=")
+        if key != "dtype":
+            msg = f"unknown option {key!r} of model {uri!r}"
             raise ConfigError(msg, hint="behind the ? there can be dtype=, nothing else")
         if dtype not in DTYPES:
             msg = f"unknown dtype {dtype!r} of model {uri!r}"
@@ -67,6 +76,27 @@ class Uri:
         """
         return SCHEMES[self.scheme](self.place)
 
+    def there(self) -> Path:
+        """The same, with a model in it.
+
+        Raises:
+            ModelMissing: There is none.
+        """
+        folder = self.folder()
+        if (folder / "config.json").is_file():
+            return folder
+        if folder.is_dir():
+            msg = f"there is no model in {folder}"
+            raise ModelMissing(msg, hint="a model's folder has a config.json")
+        if not ON_A_HUB.fullmatch(self.place):
+            msg = f"there is no folder {folder}"
+            raise ModelMissing(msg, hint=f"correct the model's URI, `{self.pulled_as}`")
+        msg = f"there is no folder {self.place}, and model {self.pulled_as!r} was not pulled"
+        raise ModelMissing(msg, hint=f"run `sqlllm pull {self.pulled_as}`")
+
+
+ON_A_HUB = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # owner/name
+
 
 def _minilm(_: str) -> Path:
     from sqlllm.models.sentence import minilm_folder
@@ -75,7 +105,8 @@ def _minilm(_: str) -> Path:
 
 
 def _hf(place: str) -> Path:
-    return Path(place) if Path(place).is_dir() else hub_folder(place)
+    local = Path(place).expanduser()
+    return hub_folder(place) if ON_A_HUB.fullmatch(place) and not local.is_dir() else local
 
 
 SCHEMES: Mapping[str, Callable[[str], Path]] = {
