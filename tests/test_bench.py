@@ -314,7 +314,7 @@ def test_ctrl_c_keeps_what_was_measured(smollm2: Path) -> None:
 
 @pytest.mark.skipif(bool(int8.missing()), reason=f"int8 {int8.missing()}")
 def test_int8_beside_others_in_what_they_run_in(smollm2: Path) -> None:
-    chosen = Options(model="smollm2:?dtype=int8", quick=True, baselines=["static"])
+    chosen = Options(config="tiny", dtype="int8", quick=True, baselines=["static"])
     found = run(replace(chosen, only=["complete"])).to_dict()
     assert found["machine"]["dtype"] == "int8"
     (table,) = found["workloads"]

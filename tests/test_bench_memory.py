@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from tiny import save
+from transformers import AutoTokenizer
 
 import sqlllm
 from sqlllm.bench import Options, Report, rounds
@@ -12,13 +16,14 @@ from sqlllm.bench.method import Skipped
 from sqlllm.models.pull import smollm2_folder
 
 
-@pytest.mark.parametrize("model", ["tiny", "smollm2"])
-def test_memory_is_measured_in_a_process_of_its_own(model: str) -> None:
-    if model == "smollm2":
-        try:
-            smollm2_folder()
-        except sqlllm.ModelMissing as error:
-            pytest.skip(str(error))
+@pytest.mark.parametrize("model", ["tiny", "of a folder"])
+def test_memory_is_measured_in_a_process_of_its_own(model: str, tmp_path: Path) -> None:
+    try:
+        words = AutoTokenizer.from_pretrained(smollm2_folder(), local_files_only=True)
+    except sqlllm.ModelMissing as error:
+        pytest.skip(str(error))
+    if model != "tiny":
+        model = f"hf:{save('llama', tmp_path, tokens=words)}"
     found = footprint("filter", 20, dtype="float32", model=model)
     assert (found.function, found.rows, found.result_bytes) == ("filter", 20, 20 * 2 * 4)
     assert found.peak_bytes > 0

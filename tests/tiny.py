@@ -50,12 +50,12 @@ def tokenizer() -> Any:
     return made
 
 
-def save(kind: str, folder: Path, **sizes: Any) -> Path:
+def save(kind: str, folder: Path, *, tokens: Any = None, **sizes: Any) -> Path:
     """A model of that architecture in `folder`; `sizes` differ from `SIZES`."""
     import torch
     import transformers as tr
 
-    tokens = tokenizer()
+    tokens = tokens or tokenizer()
     tokens.save_pretrained(folder)
     torch.manual_seed(0)
     name, more = CONFIGS[kind]
