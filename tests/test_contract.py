@@ -145,6 +145,27 @@ def test_wrong_names_and_types(con: Any, db: sqlllm.Connection, name: str) -> No
             con.execute(f"SELECT {wrong}").fetchall()
 
 
+@pytest.mark.parametrize("each", [d for d in definitions() if d.public], ids=lambda d: d.name)
+def test_a_missing_argument_is_named(db: sqlllm.Connection, each: Definition) -> None:
+    needed = [argument for argument, optional in each.arguments.items() if not optional]
+    whole = f"ai.{each.name}({', '.join(needed)})"
+    for count, missing in enumerate(needed):
+        for opening in (f"ai.{each.name}(", f"ai_{each.name}("):
+            with pytest.raises(sqlllm.CallError) as caught:
+                db.execute(f"SELECT {opening}{', '.join(['x'] * count)}) FROM (VALUES ('b')) t(x)")
+            assert str(caught.value) == (
+                f"ai.{each.name} lacks the argument {missing!r}\nHint: write {whole}"
+            )
+
+
+def test_arguments_by_name_are_there(db: sqlllm.Connection) -> None:
+    source = "FROM (VALUES ('b', 'good?')) t(x, q)"
+    for given in ("text := x, question := q", "x, question => q", "question := q, text := x"):
+        assert db.execute(f"SELECT ai.score({given}) IS NOT NULL {source}").fetchone() == (True,)
+    with pytest.raises(sqlllm.CallError, match="lacks the argument 'text'"):
+        db.execute(f"SELECT ai.score(question := q) {source}")
+
+
 @pytest.mark.parametrize("name", TRYING)
 def test_try_tells_what_is_wrong_and_never_stops(con: Any, name: str) -> None:
     def answer(task: sqlllm.Task, text: str) -> Any:

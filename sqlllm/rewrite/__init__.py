@@ -105,6 +105,7 @@ def plan(
     Raises:
         UnknownFunction: A call of something that is not in `ai`.
         UnknownArgument: A named argument that the function doesn't have.
+        CallError: An argument is missing.
     """
     fired: list[str] = []
     notes: list[str] = []

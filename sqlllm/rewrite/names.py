@@ -1,10 +1,9 @@
-"""`ai_x(...)` becomes `ai.x(...)`; unknown functions and misplaced arguments are refused.
+"""`ai_x(...)` becomes `ai.x(...)`; unknown functions, wrong and missing arguments are refused.
 
-DuckDB's own message for a wrong argument of a macro doesn't name the argument, and DuckDB takes
+DuckDB's own message for a wrong or missing argument of a macro doesn't name it, and DuckDB takes
 options by position: `AI_COMPLETE('model', 'prompt')`, as a warehouse has it, would quietly ask
-something else. The rule works on
-tokens and replaces one character, so that positions in DuckDB's messages stay those of the
-user's text, and statements that sqlglot can't parse pass through.
+something else. The rule works on tokens and replaces one character, so that positions in DuckDB's
+messages stay those of the user's text, and statements that sqlglot can't parse pass through.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlllm.errors import UnknownArgument, UnknownFunction, did_you_mean
+from sqlllm.errors import CallError, UnknownArgument, UnknownFunction, did_you_mean
 
 Functions = Mapping[str, Mapping[str, bool]]
 """Function -> its arguments, and whether each has a default."""
@@ -66,12 +65,14 @@ def _type(tokens: Sequence[Any], i: int) -> str:
 def _check_arguments(
     name: str, known: Mapping[str, bool], tokens: Sequence[Any], start: int, sql: str
 ) -> None:
-    """Refuse `wrong := ...` and options without a name in the parentheses that open at `start`."""
-    depth, named, positions = 0, False, 0
+    """Refuse what the parentheses that open at `start` can't hold, or lack."""
+    depth, named, positions, words = 0, False, 0, set()
     for i in range(start, len(tokens)):
         kind = _type(tokens, i)
         if kind in ("L_PAREN", "L_BRACKET", "L_BRACE"):
             depth += 1
+            if i == start and _type(tokens, i + 1) == "R_PAREN":
+                break
         elif kind in ("R_PAREN", "R_BRACKET", "R_BRACE"):
             depth -= 1
         elif depth == 1 and kind == "ORDER_BY":
@@ -84,14 +85,22 @@ def _check_arguments(
             if word not in known:
                 msg = f"ai.{name} has no argument {word!r}"
                 raise UnknownArgument(msg, hint=did_you_mean(word, known))
+            words.add(word)
         if depth == 0 or (depth == 1 and kind == "COMMA"):
             positions += not named
             named = False
         if depth == 0:
             break
+    else:
+        return  # DuckDB says what isn't closed
     options = [argument for argument, optional in known.items() if optional]
-    most = len(known) - len(options)
+    needed = [argument for argument, optional in known.items() if not optional]
+    most = len(needed)
     if options and positions > most:
         arguments = "argument" if most == 1 else "arguments"
         msg = f"ai.{name} takes {most} {arguments} without a name, not {positions}"
         raise UnknownArgument(msg, hint=f"name the options, such as `{options[0]} := ...`")
+    missing = [argument for argument in needed[positions:] if argument not in words]
+    if missing:
+        msg = f"ai.{name} lacks the argument {missing[0]!r}"
+        raise CallError(msg, hint=f"write ai.{name}({', '.join(needed)})")
