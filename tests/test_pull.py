@@ -89,3 +89,6 @@ def test_hub_models(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     for name in ("hf:owner/name", "hf:owner/name?dtype=int8"):  # the files are the same
         with pytest.raises(PullFailed, match="could not fetch 'owner/name': no such host"):
             pull.pull(name, lambda _: None)
+    for folder in ("/srv/models/mine", "~/mine", "./mine", "a/b/c", ".."):
+        with pytest.raises(PullFailed, match="can't be the name of a model on a hub"):
+            pull.pull(f"hf:{folder}", lambda _: None)

