@@ -78,6 +78,11 @@ def test_a_folder_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert str(caught.value).startswith(message)
 
 
+def test_an_embedding_model_may_have_its_configuration_below(tmp_path: Path) -> None:
+    (tmp_path / "modules.json").write_text("[]")
+    assert Uri.parse(f"hf:{tmp_path}").there() == tmp_path
+
+
 def test_a_uri_is_a_name_where_a_default_is_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -66,7 +66,7 @@ class Registry:
         """A copy: the weights are shared, the name is this installation's."""
         found = Uri.parse(uri)
         folder = found.there()
-        if self._memo is None:
+        if self._memo is None or not (folder / "config.json").is_file():
             return copy.copy(load(uri))
         memo, mark = self._memo, signature(folder, found.dtype)
         facts = memo.get(mark)

@@ -82,7 +82,8 @@ class Uri:
             ModelMissing: There is none.
         """
         folder = self.folder()
-        if (folder / "config.json").is_file():
+        # Some of sentence-transformers' models have their configuration in a folder below.
+        if any((folder / name).is_file() for name in ("config.json", "modules.json")):
             return folder
         if folder.is_dir():
             msg = f"there is no model in {folder}"
