@@ -150,7 +150,7 @@ def is_uri(name: str) -> bool:
 
 
 KINDS: Mapping[str, tuple[Any, str]] = {
-    **dict.fromkeys(("model", "embed_model"), (str, "a name")),
+    **dict.fromkeys(("model", "embed_model"), (str, "a name or a URI")),
     **dict.fromkeys(("cache_file", "state_file", "audit_log"), ((str, os.PathLike), "a path")),
     **dict.fromkeys(("record", "allow_remote", "audit_texts"), (bool, "true or false")),
     "cache_bytes": (int, "a whole number"),

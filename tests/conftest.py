@@ -30,6 +30,17 @@ def answer(task: sqlllm.Task, text: str) -> Any:
     return next((label for label in task.labels if label in text), task.labels[0])
 
 
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """Its folder; without it the test skips."""
+    from sqlllm.models.pull import smollm2_folder
+
+    try:
+        return smollm2_folder()
+    except sqlllm.ModelMissing as error:
+        pytest.skip(str(error))
+
+
 def pytest_configure() -> None:
     """What is set up for a whole module keeps its answers here, not in the user's files."""
     folder = tempfile.mkdtemp(prefix="sqlllm-tests-")

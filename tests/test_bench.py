@@ -7,7 +7,6 @@ import importlib
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 import pytest
 
 import sqlllm
-from sqlllm import ConfigError
 from sqlllm.bench import Options, Report, configs, engines, limits, machine, models, run, texts
 from sqlllm.bench.limits import Part, Peaks, Shape
 from sqlllm.bench.memory import Footprint
@@ -26,22 +24,12 @@ from sqlllm.bench.targets import targets
 from sqlllm.bench.writing import valid
 from sqlllm.cli import bench as cli
 from sqlllm.cli import main
-from sqlllm.engine import int8
 from sqlllm.engine.prompt import encode
-from sqlllm.models.pull import smollm2_folder
 from sqlllm.models.sentence import minilm_folder
 
 SHAPE = Shape(
     layers=2, attention=8, keys_values=8, linear=1000, hidden=10, vocabulary=50, weight_bytes=2
 )
-
-
-@pytest.fixture(scope="module")
-def smollm2() -> Path:
-    try:
-        return smollm2_folder()
-    except sqlllm.ModelMissing as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize("module", ["limits", "baselines", "sql", "writing"])
@@ -310,29 +298,6 @@ def test_ctrl_c_keeps_what_was_measured(smollm2: Path) -> None:
     assert [table.name for table in found.tables] == ["classify", "filter"]
     (classify,) = found.to_dict()["workloads"]  # filter has no figures yet
     assert [method["name"] for method in classify["methods"]] == ["ai.classify"]
-
-
-@pytest.mark.skipif(bool(int8.missing()), reason=f"int8 {int8.missing()}")
-def test_int8_beside_others_in_what_they_run_in(smollm2: Path) -> None:
-    chosen = Options(config="tiny", dtype="int8", quick=True, baselines=["static"])
-    found = run(replace(chosen, only=["complete"])).to_dict()
-    assert found["machine"]["dtype"] == "int8"
-    (table,) = found["workloads"]
-    assert table["notes"][0].startswith("ours in int8, whose peak every MFU and SOL is against")
-    assert {method["kind"] for method in table["methods"]} == {"sqlllm", "static"}
-    assert all(method["rows_per_second"] > 0 for method in table["methods"])
-    assert "embed" not in replace(chosen, dtype="int8").workloads
-    with pytest.raises(ConfigError, match="embed doesn't run in int8"):
-        replace(chosen, dtype="int8", only=["embed"])
-
-
-def test_precisions_in_the_uris_of_models(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    two = Options(model="smollm2:?dtype=float32", embed_model="minilm:?dtype=bfloat16")
-    with pytest.raises(ConfigError, match="URIs ask for bfloat16 and float32"):
-        run(two)
-    monkeypatch.setattr("sqlllm.engine.device.device", lambda: "cuda")
-    with pytest.raises(ConfigError, match="int8 is for CPUs, and this is cuda"):
-        run(Options(model="smollm2:?dtype=int8", only=["classify"]))
 
 
 @pytest.mark.parametrize(

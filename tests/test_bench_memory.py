@@ -8,21 +8,18 @@ import pytest
 from tiny import save
 from transformers import AutoTokenizer
 
-import sqlllm
 from sqlllm.bench import Options, Report, rounds
 from sqlllm.bench.limits import Peaks
 from sqlllm.bench.memory import CALLS, Footprint, footprint
 from sqlllm.bench.method import Skipped
-from sqlllm.models.pull import smollm2_folder
 
 
 @pytest.mark.parametrize("model", ["tiny", "of a folder"])
-def test_memory_is_measured_in_a_process_of_its_own(model: str, tmp_path: Path) -> None:
-    try:
-        words = AutoTokenizer.from_pretrained(smollm2_folder(), local_files_only=True)
-    except sqlllm.ModelMissing as error:
-        pytest.skip(str(error))
+def test_memory_is_measured_in_a_process_of_its_own(
+    model: str, smollm2: Path, tmp_path: Path
+) -> None:
     if model != "tiny":
+        words = AutoTokenizer.from_pretrained(smollm2, local_files_only=True)
         model = f"hf:{save('llama', tmp_path, tokens=words)}"
     found = footprint("filter", 20, dtype="float32", model=model)
     assert (found.function, found.rows, found.result_bytes) == ("filter", 20, 20 * 2 * 4)

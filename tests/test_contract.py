@@ -166,6 +166,14 @@ def test_arguments_by_name_are_there(db: sqlllm.Connection) -> None:
         db.execute(f"SELECT ai.score(question := q) {source}")
 
 
+def test_tables_of_the_users_may_have_a_functions_name(db: sqlllm.Connection) -> None:
+    db.execute("CREATE TABLE ai_filter(id INTEGER); CREATE TABLE IF NOT EXISTS ai_embed(x INTEGER)")
+    db.execute("INSERT INTO ai_filter(id) VALUES (1); CREATE VIEW ai_match(y) AS FROM ai_filter")
+    assert db.execute("SELECT y, ai_score('b', 'good?') IS NULL FROM ai_match").fetchall() == [
+        (1, False)
+    ]
+
+
 @pytest.mark.parametrize("name", TRYING)
 def test_try_tells_what_is_wrong_and_never_stops(con: Any, name: str) -> None:
     def answer(task: sqlllm.Task, text: str) -> Any:

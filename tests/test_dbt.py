@@ -131,7 +131,7 @@ def test_ctrl_c_is_an_error_of_the_node(handle: Handle, monkeypatch: pytest.Monk
     ("config", "message"),
     [
         ({"modle": "fake"}, r"unknown setting 'modle' in the profile.*\n.*did you mean `model`"),
-        ({"model": 5}, "model must be a name, not 5"),
+        ({"model": 5}, "model must be a name or a URI, not 5"),
         ({"models": "fake"}, "models in the profile.* must be a table"),
         ({"models": {"m": {"url": "hf:x"}}}, r"\[models.m\] has an unknown entry `url`"),
         ({"cache": "maybe"}, "cache must be one of 'on'"),

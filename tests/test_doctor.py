@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -172,7 +173,10 @@ def test_models_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert named(found, "local").status == "warning"
     assert named(found, "local").fix == f"correct the model's URI, `hf:{tmp_path}/none`"
     assert "is damaged" in named(found, "broken").found
-    assert (named(found, "broken").fix or "").startswith(f"remove {broken} and run ")
+    assert named(found, "broken").fix == f"copy the model's files to {broken} again"
+    shutil.copytree(broken, tmp_path / "models" / "hf" / "someone--big")
+    (again,) = [f for f in configured.models(settings) if f.name == "mine"]
+    assert (again.fix or "").endswith("someone--big and run sqlllm pull hf:someone/big")
     assert "unknown kind of model 'gguf:x'" in named(found, "odd").found
     assert named(found, "odd").status == "problem"  # nothing connects with it
     assert (named(found, "smollm2").status, named(found, "smollm2").fix) == (

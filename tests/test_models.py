@@ -17,7 +17,6 @@ from sqlllm.engine.batching import ahead
 from sqlllm.engine.prompt import answers, encode, prompt_of
 from sqlllm.models import registry
 from sqlllm.models.causal import CausalModel
-from sqlllm.models.pull import smollm2_folder
 from sqlllm.models.sentence import SentenceModel, minilm_folder
 
 ROOT = Path(__file__).parent.parent
@@ -128,11 +127,7 @@ def test_banking77_accuracy() -> None:
     assert right / len(rows) >= 0.62
 
 
-def test_smollm2_answers() -> None:
-    try:
-        smollm2_folder()
-    except sqlllm.ModelMissing as error:
-        pytest.skip(str(error))
+def test_smollm2_answers(smollm2: Path) -> None:
     with sqlllm.connect() as db:
         text, good, bad = db.execute(
             "SELECT ai.complete('What is the capital of France?', max_tokens := 12),"
@@ -143,14 +138,10 @@ def test_smollm2_answers() -> None:
     assert good > 0.5 > bad
 
 
-def test_smollm2_equals_transformers_token_for_token() -> None:
-    try:
-        folder = smollm2_folder()
-    except sqlllm.ModelMissing as error:
-        pytest.skip(str(error))
+def test_smollm2_equals_transformers_token_for_token(smollm2: Path) -> None:
     with (ROOT / "examples" / "tickets.csv").open(encoding="utf-8") as file:
         texts = [row["body"][:300] for row in csv.DictReader(file) if row["body"]][:4]
-    model, plain = CausalModel(folder, dtype="float32"), reference(folder)
+    model, plain = CausalModel(smollm2, dtype="float32"), reference(smollm2)
     for text_first, some in ((False, texts), (True, texts[:2])):
         with closing(model.blocks(some)) as sizes:
             next(sizes)  # with the text first, the second question finds the texts read
@@ -194,7 +185,7 @@ def _check_smollm2(model: CausalModel, plain: Any, texts: list[str], *, text_fir
 def test_concurrent_first_calls_load_once(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = []
 
-    def slow(_: str) -> Any:
+    def slow(_: object) -> Any:
         def make() -> sqlllm.Model:
             time.sleep(0.1)
             loaded.append(1)
@@ -203,7 +194,7 @@ def test_concurrent_first_calls_load_once(monkeypatch: pytest.MonkeyPatch) -> No
         return sqlllm.FakeModel, make
 
     monkeypatch.setattr(registry, "_model_class", slow)
-    threads = [threading.Thread(target=registry.load, args=("slow:x",)) for _ in range(4)]
+    threads = [threading.Thread(target=registry.load, args=("hf:slow",)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -12,7 +12,7 @@ from tiny import save
 import sqlllm
 from sqlllm.cli import main
 from sqlllm.models.known import signature
-from sqlllm.models.registry import Registry
+from sqlllm.models.registry import Registry, load
 from sqlllm.models.uri import DTYPES, Uri
 
 PLACES = st.text(st.characters(codec="utf-8", exclude_characters="?\0"), min_size=1, max_size=30)
@@ -81,6 +81,11 @@ def test_a_folder_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_an_embedding_model_may_have_its_configuration_below(tmp_path: Path) -> None:
     (tmp_path / "modules.json").write_text("[]")
     assert Uri.parse(f"hf:{tmp_path}").there() == tmp_path
+
+
+def test_a_model_is_loaded_once_however_it_is_written() -> None:
+    one, other = load("minilm?dtype=float32"), load("minilm:?dtype=float32")
+    assert one is other
 
 
 def test_a_uri_is_a_name_where_a_default_is_set(

@@ -14,7 +14,7 @@ from sqlllm.engine.device import device
 from sqlllm.engine.int8 import check
 from sqlllm.errors import ConfigError, ModelMissing, did_you_mean
 from sqlllm.models.uri import Uri
-from sqlllm.settings import Settings, config_file
+from sqlllm.settings import Settings, config_file, home
 
 READ = (
     "SQLLLM_CONFIG", "SQLLLM_HOME", "SQLLLM_MODEL", "SQLLLM_EMBED_MODEL", "SQLLLM_ON_ERROR",
@@ -111,15 +111,18 @@ def _bytes(folder: Path, uri: Uri) -> int:
     """Size of the weights, each file of which is whole."""
     from safetensors import safe_open
 
-    files, name = sorted(folder.glob("*.safetensors")), uri.pulled_as
+    files = sorted(folder.rglob("*.safetensors"))
+    again = f"copy the model's files to {folder} again"
+    if folder.is_relative_to(home() / "models"):
+        again = f"remove {folder} and run sqlllm pull {uri.pulled_as}"
     if not files:
         msg = f"{folder} has no weights in safetensors"
-        raise ModelMissing(msg, hint=f"put *.safetensors there, or run sqlllm pull {name}")
+        raise ModelMissing(msg, hint=again)
     for path in files:
         try:
             with safe_open(path, "np"):  # reads the header, and whether the rest is there
                 pass
         except Exception as error:
             msg = f"{path} is damaged: {error}"
-            raise ModelMissing(msg, hint=f"remove {folder} and run sqlllm pull {name}") from error
+            raise ModelMissing(msg, hint=again) from error
     return sum(path.stat().st_size for path in files)

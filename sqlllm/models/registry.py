@@ -72,7 +72,7 @@ class Registry:
         facts = memo.get(mark)
         if facts is not None:
             known = Unloaded(facts, lambda: copy.copy(load(uri)), partial(memo.put, mark))
-            known.reads_prompts = _model_class(uri)[0].reads_prompts
+            known.reads_prompts = _model_class(found)[0].reads_prompts
             return known
         model = load(uri)
         memo.put(mark, Facts.of(model))
@@ -102,7 +102,7 @@ class Registry:
             if isinstance(entry, Model):
                 yield name, type(entry), "python"
             else:
-                yield name, _model_class(entry)[0], entry
+                yield name, _model_class(Uri.parse(entry))[0], entry
 
 
 _LOADING = threading.Lock()  # two first calls at once load a model once
@@ -111,7 +111,7 @@ _LOADING = threading.Lock()  # two first calls at once load a model once
 def load(uri: str) -> Model:
     """The model that a URI names; the same object for the whole process."""
     with _LOADING, _quiet():
-        return on_model_thread(_load, uri)
+        return on_model_thread(_load, Uri.parse(uri))
 
 
 @contextmanager
@@ -131,24 +131,22 @@ def _quiet() -> Iterator[None]:
 
 
 @cache
-def _load(uri: str) -> Model:
+def _load(uri: Uri) -> Model:
     _, make = _model_class(uri)
     try:
         return make()
     except (SqlllmError, MemoryError):
         raise
     except Exception as error:  # whatever the libraries make of a damaged file
-        msg = f"model {uri!r} can't be loaded: {first_line(error)}"
-        folder = Uri.parse(uri).folder()
-        hint = f"a file in {folder} may be cut off or damaged: fetch the model again"
+        msg = f"model {str(uri)!r} can't be loaded: {first_line(error)}"
+        hint = f"a file in {uri.folder()} may be cut off or damaged: fetch the model again"
         raise ModelError(msg, hint=hint) from error
 
 
-def _model_class(uri: str) -> tuple[type[Model], Callable[[], Model]]:
+def _model_class(found: Uri) -> tuple[type[Model], Callable[[], Model]]:
     from sqlllm.models.causal import CausalModel
     from sqlllm.models.sentence import SentenceModel
 
-    found = Uri.parse(uri)
     by_sentences = found.scheme == "hf" and (found.folder() / "modules.json").is_file()
     if found.scheme == "minilm" or by_sentences:
         return SentenceModel, lambda: SentenceModel(found.there(), dtype=found.dtype)

@@ -62,6 +62,9 @@ class Uri:
             raise ConfigError(msg, hint=did_you_mean(dtype, DTYPES))
         return cls(scheme, place, dtype)
 
+    def __str__(self) -> str:
+        return f"{self.scheme}:{self.place}" + (f"?dtype={self.dtype}" if self.dtype else "")
+
     @property
     def pulled_as(self) -> str:
         """What `sqlllm pull` calls it."""

@@ -16,6 +16,9 @@ from sqlllm.errors import CallError, UnknownArgument, UnknownFunction, did_you_m
 Functions = Mapping[str, Mapping[str, bool]]
 """Function -> its arguments, and whether each has a default."""
 
+NAMING = ("MACRO", "FUNCTION", "TABLE", "VIEW", "INTO", "EXISTS")
+"""Keywords before the name of something that is made or filled; its parentheses hold columns."""
+
 
 def names(sql: str, functions: Functions) -> str:
     """Apply the rule.
@@ -36,12 +39,12 @@ def names(sql: str, functions: Functions) -> str:
     for i, token in enumerate(tokens):
         word = sql[token.start : token.end + 1].lower()
         if word.startswith("ai_") and word[3:] in functions and _type(tokens, i + 1) == "L_PAREN":
-            if i and _type(tokens, i - 1) == "DOT":
+            if i and _type(tokens, i - 1) in ("DOT", *NAMING):
                 continue
             text[token.start + 2] = "."
             _check_arguments(word[3:], functions[word[3:]], tokens, i + 1, sql)
         elif word == "ai" and _type(tokens, i + 1) == "DOT" and _type(tokens, i + 3) == "L_PAREN":
-            if i and _type(tokens, i - 1) in ("DOT", "MACRO", "FUNCTION"):
+            if i and _type(tokens, i - 1) in ("DOT", *NAMING):
                 continue
             name = sql[tokens[i + 2].start : tokens[i + 2].end + 1].lower()
             if name not in functions:
