@@ -9,9 +9,9 @@ import pytest
 from tiny import CONFIGS, collect, reference, save
 
 import sqlllm
-from sqlllm.engine.attention import Slots
 from sqlllm.engine.engine import Engine
 from sqlllm.engine.scoring import LabelTrie, score
+from sqlllm.engine.slots import Slots
 from sqlllm.models.causal import CausalModel
 
 torch = pytest.importorskip("torch")

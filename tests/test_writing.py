@@ -13,10 +13,10 @@ import pytest
 from tiny import collect, reference, save
 
 import sqlllm
-from sqlllm.engine.attention import Slots
 from sqlllm.engine.engine import Engine
 from sqlllm.engine.lookup import Lookup
 from sqlllm.engine.prompt import completion_prompt, encode
+from sqlllm.engine.slots import Slots
 from sqlllm.models.causal import CausalModel
 
 TEXTS = [f"{i}{'x' * (7 * i % 40)}{i}" for i in range(40)]  # none begin alike

@@ -14,75 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlllm.engine.slots import Slots
+
 NAME = "sqlllm"  # in transformers' register of attention functions
 FLASH = True  # use the CPU's kernel
 SCORES = 1 << 27  # scores that are in memory at once where no kernel avoids that
-
-
-class Slots:
-    """Keys and values of rows: per layer (rows, capacity, heads, size).
-
-    A layer's tensors are made with its first keys, whose shape they take from the model itself.
-
-    Args:
-        rows: How many rows.
-        capacity: Most tokens of a row.
-        passing: Nothing is read behind these tokens in another pass: a layer's tensors then go
-            when the next layer makes its own.
-    """
-
-    def __init__(self, rows: int, capacity: int, *, passing: bool = False) -> None:
-        self.rows = rows
-        self.capacity = capacity
-        self.passing = passing
-        self._layers: dict[int, tuple[Any, Any]] = {}
-
-    def write(self, layer: int, rows: Any, places: Any, keys: Any, values: Any) -> None:
-        """Keep keys and values, each (tokens, heads, size), at `places` of `rows`."""
-        kept_keys, kept_values = self._made(layer, keys, values)
-        kept_keys[rows, places] = keys
-        kept_values[rows, places] = values
-
-    def _made(self, layer: int, keys: Any, values: Any) -> tuple[Any, Any]:
-        """A layer's tensors, for keys and values of the shape (..., heads, size)."""
-        if layer not in self._layers:
-            if self.passing:
-                self._layers.clear()
-            # Zeros: what is masked out must be finite. Untouched pages take no memory.
-            self._layers[layer] = (
-                keys.new_zeros(self.rows, self.capacity, *keys.shape[-2:]),
-                values.new_zeros(self.rows, self.capacity, *values.shape[-2:]),
-            )
-        return self._layers[layer]
-
-    def read(self, layer: int, first: int, rows: int, length: int) -> tuple[Any, Any]:
-        """Of rows from `first` on, the first `length`: each (rows, heads, length, size)."""
-        keys, values = self._layers[layer]
-        part = slice(first, first + rows)
-        return keys[part, :length].transpose(1, 2), values[part, :length].transpose(1, 2)
-
-    def move(self, sources: list[int], targets: list[int]) -> None:
-        """Copy rows over others."""
-        import torch
-
-        with torch.inference_mode():
-            for tensors in self._layers.values():
-                for tensor in tensors:
-                    tensor[targets] = tensor[sources]
-
-    def copy(self, others: Slots, sources: list[int], targets: list[int], length: int) -> None:
-        """Copy the first `length` tokens of rows of others over rows of these."""
-        import torch
-
-        with torch.inference_mode():
-            for layer, theirs in others._layers.items():
-                for tensor, other in zip(self._made(layer, *theirs), theirs, strict=True):
-                    tensor[targets, :length] = other[sources, :length]
-
-    def bytes_per_token(self) -> int:
-        """Of one token of one row, all layers."""
-        tensors = [tensor for pair in self._layers.values() for tensor in pair]
-        return sum(t.element_size() * t.numel() // (self.rows * self.capacity) for t in tensors)
 
 
 class Written(Exception):
@@ -289,13 +225,19 @@ def attend(
         ]
         outs, lses = zip(*parts, strict=True)
         return torch.cat(outs, 2), torch.cat(lses, 2)
-    scores = (query @ key.transpose(-1, -2)).float() * scale
+    q, k, v = (part.flatten(0, 1) for part in (query, key, value))
+    nothing = q.new_empty(1, 1, 1).expand(rows * heads, count, key.shape[2])
+    scores = torch.baddbmm(nothing, q, k.transpose(1, 2), beta=0, alpha=scale)
     if softcap:
-        scores = softcap * torch.tanh(scores / softcap)
+        scores = softcap * torch.tanh(scores.float() / softcap)
+    scores = scores.view(rows, heads, count, -1)
     if mask is not None:
         scores = scores + mask
-    lse = scores.logsumexp(-1)
-    return (scores - lse.unsqueeze(-1)).exp().to(value.dtype) @ value, lse
+    odds = scores.softmax(-1, dtype=torch.float32)
+    # The largest of the odds is e^(score - lse): `logsumexp` would take all exponentials anew.
+    lse = scores.amax(-1).float() - odds.amax(-1).log()
+    out = torch.bmm(odds.flatten(0, 1).to(v.dtype), v)
+    return out.view(rows, heads, count, -1), lse
 
 
 def _rows(mask: Any, first: int, count: int) -> Any:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlllm.engine.attention import Slots
 from sqlllm.engine.kept import lay
 from sqlllm.engine.lookup import Lookup
 from sqlllm.engine.memory import is_out_of_memory, no_room
+from sqlllm.engine.slots import Slots
 
 if TYPE_CHECKING:
     from sqlllm.engine.engine import Engine

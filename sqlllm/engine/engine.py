@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlllm.engine import attention, steps
-from sqlllm.engine.attention import Slots, Step
+from sqlllm.engine.attention import Step
 from sqlllm.engine.device import precision
 from sqlllm.engine.int8 import quantize
 from sqlllm.engine.kept import KeptTexts
 from sqlllm.engine.last_layer import narrow, widen
 from sqlllm.engine.linear import speed_up, undo
 from sqlllm.engine.memory import Budget, rows_that_fit
+from sqlllm.engine.slots import Slots
 from sqlllm.engine.steps import Wanted
 
 TOKENS = {"cpu": 2048, "mps": 8192, "cuda": 32768}

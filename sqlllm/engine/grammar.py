@@ -20,7 +20,8 @@ class Grammars:
 
     Args:
         tokenizer: A fast tokenizer of transformers.
-        width: Columns of the model's logits; may be more than the tokenizer has tokens.
+        width: Columns of the model's logits; may be more than the tokenizer has tokens, or fewer:
+            a token that the model doesn't know is never written.
         ends: Tokens that end an answer.
     """
 
@@ -28,7 +29,8 @@ class Grammars:
         import llguidance
         from llguidance.hf import from_tokenizer
 
-        self._tokens = from_tokenizer(tokenizer, n_vocab=width, eos_token=sorted(ends))
+        self._width = max(width, len(tokenizer))
+        self._tokens = from_tokenizer(tokenizer, n_vocab=self._width, eos_token=sorted(ends))
         self._executor = llguidance.LLExecutor()  # as many threads as there are cores
 
     def json(self, schema: str) -> Grammar:
@@ -53,15 +55,16 @@ class Grammars:
         if problem := LLMatcher.validate_grammar(text, self._tokens):
             msg = f"the {what} can't be enforced: {problem.strip()}"
             raise CallError(msg, hint=f"simplify the {what}")
-        return Grammar(LLMatcher(self._tokens, text), self._executor)
+        return Grammar(LLMatcher(self._tokens, text), self._executor, self._width)
 
 
 class Grammar:
     """A compiled grammar; `rule()` gives a row's own state."""
 
-    def __init__(self, matcher: Any, executor: Any) -> None:
+    def __init__(self, matcher: Any, executor: Any, width: int) -> None:
         self._matcher = matcher
         self._executor = executor
+        self._width = width
 
     def rule(self) -> Rule:
         """At the beginning of an answer."""
@@ -72,7 +75,7 @@ class Grammar:
         import torch
         from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask_par
 
-        bits = allocate_token_bitmask(len(rules), logits.shape[1])
+        bits = allocate_token_bitmask(len(rules), self._width)
         matchers = [(rule.matcher, i) for i, rule in enumerate(rules)]
         fill_next_token_bitmask_par(self._executor, matchers, bits)
         flags = np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little")

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlllm.engine.attention import Slots
 from sqlllm.engine.batching import by_tokens
 from sqlllm.engine.memory import SHARE, free_bytes, is_out_of_memory, release
 from sqlllm.engine.prefixes import Tokens, common
+from sqlllm.engine.slots import Slots
 
 if TYPE_CHECKING:
     from sqlllm.engine.engine import Engine

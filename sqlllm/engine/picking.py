@@ -51,9 +51,14 @@ class Picker:
         """
         lengths = [len(row.tokens) for row in rows]
         live = list(range(len(rows)))
+        # With nothing else to ask about, drafts are followed without waiting for a device again.
+        best = None if self.grammar or self.temperature else logits.argmax(-1).tolist()
         while live:
             places = [starts[i] + len(rows[i].tokens) - lengths[i] for i in live]
-            chosen = self._pick([rows[i] for i in live], logits[places])
+            if best is not None:
+                chosen = [best[place] for place in places]
+            else:
+                chosen = self._pick([rows[i] for i in live], logits[places])
             for i, token in zip(live, chosen, strict=True):
                 self._append(rows[i], token)
             live = [i for i in live if self._goes_on(rows[i], lengths[i], drafts[i])]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sqlllm.engine.attention import Slots
 from sqlllm.engine.kept import lay
+from sqlllm.engine.slots import Slots
 
 if TYPE_CHECKING:
     from sqlllm.engine.engine import Engine

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sqlllm.engine.attention import Slots, Step
+from sqlllm.engine.attention import Step
+from sqlllm.engine.slots import Slots
 
 Wanted = Literal["all", "last", "none"]
 """Whose hidden states are asked for: all new tokens', the last one's of each row, nobody's."""
