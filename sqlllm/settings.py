@@ -164,7 +164,8 @@ def check_types(settings: Settings) -> None:
         value = getattr(settings, name)
         if value is not None and not isinstance(value, kind):
             msg = f"{name} must be {called}, not {value!r}"
-            raise ConfigError(msg)
+            own = f"a model of your own needs a name: models={{'mine': model}}, {name}='mine'"
+            raise ConfigError(msg, hint=own if hasattr(value, "fingerprint") else None)
     for name, model in settings.models.items():
         if isinstance(model, Mapping | list | int | None):
             msg = f"the model {name!r} must be a URI, not {model!r}"

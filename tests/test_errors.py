@@ -131,6 +131,12 @@ def test_unknown_setting() -> None:
         sqlllm.connect(modell="x")
 
 
+def test_a_model_without_a_name(fake: sqlllm.FakeModel) -> None:
+    with pytest.raises(sqlllm.ConfigError, match="must be a name or a URI") as caught:
+        sqlllm.connect(embed_model=fake)  # type: ignore[arg-type]
+    assert "models={'mine': model}, embed_model='mine'" in str(caught.value)
+
+
 def test_a_failed_row_stops_the_query_or_is_null_and_never_cached() -> None:
     broken = {"b"}
 

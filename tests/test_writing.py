@@ -146,6 +146,21 @@ def test_patterns_and_answers_that_are_cut(model: CausalModel) -> None:
     assert not [row for batch in batches for row in batch.rows]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "passes"), [("total: [01]", 1), ("total", 1), ("[01]: total", 1), ("[01]{3}", 3)]
+)
+def test_what_a_form_leaves_no_choice_about_takes_no_pass_of_its_own(
+    model: CausalModel, monkeypatch: pytest.MonkeyPatch, pattern: str, passes: int
+) -> None:
+    task = sqlllm.Task("complete", pattern=pattern, max_tokens=20)
+    expected = collect(model.complete(task, ["a"]))  # what all rows begin with is then there
+    made, forward = [], Engine._forward
+    monkeypatch.setattr(Engine, "_forward", lambda *given: (made.append(1), forward(*given))[1])
+    assert collect(model.complete(task, ["a"])) == expected
+    assert re.fullmatch(pattern, expected[0])
+    assert len(made) == passes
+
+
 def test_forms_that_cannot_be_enforced_are_refused(model: CausalModel) -> None:
     with pytest.raises(sqlllm.CallError, match="the pattern can't be enforced"):
         list(model.complete(sqlllm.Task("complete", pattern="(?=a)b"), ["a"]))

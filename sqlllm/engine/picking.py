@@ -38,6 +38,12 @@ class Picker:
         self.top_p = top_p
         self.grammar = grammar
 
+    def opened(self, row: Row) -> Row:
+        """The row, with what its grammar leaves no choice about at the beginning."""
+        if row.rule is not None:
+            row.tokens += row.rule.forced(row.most - len(row.tokens) - 1)
+        return row
+
     def write(
         self, rows: Sequence[Row], drafts: Sequence[list[int]], logits: Any, starts: Sequence[int]
     ) -> None:

@@ -239,14 +239,16 @@ class CausalModel(Model):
             if part.errors or not part.bodies:
                 yield Batch([], [], part.errors)
             rows = (
-                Row(
-                    at,
-                    list(body),
-                    len(body),
-                    len(body) + room(task, before + len(body)),
-                    rule=grammar.rule() if grammar else None,
-                    draws=generator(task.seed, inputs[at]) if task.temperature else None,
-                    begun=part.begun.get(at),
+                picker.opened(
+                    Row(
+                        at,
+                        list(body),
+                        len(body),
+                        len(body) + room(task, before + len(body)),
+                        rule=grammar.rule() if grammar else None,
+                        draws=generator(task.seed, inputs[at]) if task.temperature else None,
+                        begun=part.begun.get(at),
+                    )
                 )
                 for at, body in part.bodies.items()
             )
