@@ -15,6 +15,7 @@ import pytest
 from tiny import collect, save
 
 import sqlllm
+from sqlllm.models.causal import CausalModel
 
 backends = pytest.importorskip("torch.utils.backend_registration")
 if not hasattr(backends, "_setup_privateuseone_for_python_backend"):
@@ -44,17 +45,42 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return save(request.param, tmp_path_factory.mktemp(request.param))
 
 
+SQL = """
+    SELECT i, ai.filter(x, 'Good?') AS a, ai.filter(x, 'Long?') AS b,
+        ai.complete(ai.prompt('{0} and {1}', y, x), max_tokens := 4) AS c
+    FROM (VALUES (1, 'some text', 'the same beginning'), (2, 'zz', 'the same beginning'),
+        (3, 'more of it', 'another beginning'), (4, 'some', 'another beginning')) t(i, x, y)
+    ORDER BY i
+"""
+
+
+def loaded(folder: Path) -> CausalModel:
+    import elsewhere
+
+    with mock.patch("sqlllm.models.causal.device", return_value=elsewhere.NAME):
+        model = CausalModel(folder, dtype="float32")
+    assert model._model.device.type == elsewhere.NAME
+    return model
+
+
+def rows(model: CausalModel, *, text_first: bool) -> list[Any]:
+    with sqlllm.connect(
+        models={"tiny": model}, model="tiny", cache="off", text_first=text_first
+    ) as db:
+        return list(db.execute(SQL).fetchall())
+
+
+def rows_there(folder: Path, *, text_first: bool) -> list[Any]:
+    return rows(loaded(folder), text_first=text_first)
+
+
 def asked(
     folder: Path, names: Sequence[str] = tuple(TASKS), most_bytes: int | None = None
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Of a model there: its note; the answers to each task; forward passes and waits of each."""
     import elsewhere
 
-    from sqlllm.models.causal import CausalModel
-
-    with mock.patch("sqlllm.models.causal.device", return_value=elsewhere.NAME):
-        model = CausalModel(folder, dtype="float32")
-    assert model._model.device.type == elsewhere.NAME
+    model = loaded(folder)
     answers, counts = {}, {}
     with mock.patch.object(elsewhere, "most_bytes", most_bytes):
         for name in names:
@@ -77,8 +103,6 @@ def same(left: dict[int, Any], right: dict[int, Any]) -> None:
 
 
 def test_the_same_answers_with_one_wait_for_each_pass(apart: Executor, folder: Path) -> None:
-    from sqlllm.models.causal import CausalModel
-
     here = CausalModel(folder, dtype="float32")
     note, answers, counts = apart.submit(asked, folder).result()
     assert note == here.note
@@ -101,6 +125,15 @@ def test_memory_that_runs_out_there(
     _, answers, short = apart.submit(asked, folder, [name], most_bytes).result()
     same(answers[name], expected[name])
     assert short[name] > enough[name]  # passes
+
+
+@pytest.mark.parametrize("text_first", [False, True])
+def test_texts_and_beginnings_that_are_read_once(
+    apart: Executor, tmp_path: Path, text_first: bool
+) -> None:
+    folder = save("llama", tmp_path)
+    got = apart.submit(rows_there, folder, text_first=text_first).result()
+    assert got == rows(CausalModel(folder, dtype="float32"), text_first=text_first)
 
 
 def embedded(packed: bool) -> Any:

@@ -235,7 +235,7 @@ def attend(
         scores = scores + mask
     odds = scores.softmax(-1, dtype=torch.float32)
     # The largest of the odds is e^(score - lse): `logsumexp` would take all exponentials anew.
-    lse = scores.amax(-1).float() - odds.amax(-1).log()
+    lse = scores.amax(-1) - odds.amax(-1).log()
     out = torch.bmm(odds.flatten(0, 1).to(v.dtype), v)
     return out.view(rows, heads, count, -1), lse
 
