@@ -226,7 +226,7 @@ def attend(
         outs, lses = zip(*parts, strict=True)
         return torch.cat(outs, 2), torch.cat(lses, 2)
     q, k, v = (part.flatten(0, 1) for part in (query, key, value))
-    nothing = q.new_empty(1, 1, 1).expand(rows * heads, count, key.shape[2])
+    nothing = q.new_zeros(1, 1, 1).expand(rows * heads, count, key.shape[2])
     scores = torch.baddbmm(nothing, q, k.transpose(1, 2), beta=0, alpha=scale)
     if softcap:
         scores = softcap * torch.tanh(scores.float() / softcap)
