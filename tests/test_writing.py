@@ -161,6 +161,14 @@ def test_what_a_form_leaves_no_choice_about_takes_no_pass_of_its_own(
     assert len(made) == passes
 
 
+def test_a_tokenizer_with_more_tokens_than_the_model(tmp_path: Path) -> None:
+    model = CausalModel(save("qwen2", tmp_path), dtype="float32")
+    assert len(model._tokenizer) > model._model.get_output_embeddings().weight.shape[0]
+    task = sqlllm.Task("complete", pattern="(ab|cd)e{1,3}", max_tokens=20)
+    answers = collect(model.complete(task, ["a", "b"]))
+    assert all(re.fullmatch(task.pattern, answers[row]) for row in (0, 1))
+
+
 def test_forms_that_cannot_be_enforced_are_refused(model: CausalModel) -> None:
     with pytest.raises(sqlllm.CallError, match="the pattern can't be enforced"):
         list(model.complete(sqlllm.Task("complete", pattern="(?=a)b"), ["a"]))
