@@ -232,7 +232,7 @@ def attend(
         scores = softcap * torch.tanh(scores.float() / softcap)
     scores = scores.view(rows, heads, count, -1)
     if mask is not None:
-        scores = scores + mask
+        scores += mask
     odds = scores.softmax(-1, dtype=torch.float32)
     # The largest of the odds is e^(score - lse): `logsumexp` would take all exponentials anew.
     lse = scores.amax(-1) - odds.amax(-1).log()
