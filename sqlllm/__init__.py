@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sqlllm.errors import (
@@ -29,7 +30,8 @@ from sqlllm.settings import Settings
 from sqlllm.task import Task
 
 if TYPE_CHECKING:
-    from sqlllm.connection import Connection, connect, install
+    from sqlllm.connection import Connection, connect
+    from sqlllm.installation import install
     from sqlllm.jobs.run import RunResult, run
 
 __version__ = "0.1.0"
@@ -79,15 +81,19 @@ def unload_ipython_extension(shell: Any) -> None:
     unload(shell)
 
 
+HOMES = {
+    "Connection": "connection",
+    "connect": "connection",
+    "install": "installation",
+    "RunResult": "jobs.run",
+    "run": "jobs.run",
+}
+"""Names that are loaded when they are first used, and their modules."""
+
+
 def __getattr__(name: str) -> Any:
     """Load duckdb and pyarrow with the first connection, so that `import sqlllm` stays fast."""
-    if name in ("Connection", "connect", "install"):
-        from sqlllm import connection
-
-        return getattr(connection, name)
-    if name in ("RunResult", "run"):
-        from sqlllm.jobs import run as jobs
-
-        return getattr(jobs, name)
-    msg = f"module 'sqlllm' has no attribute {name!r}"
-    raise AttributeError(msg)
+    if name not in HOMES:
+        msg = f"module 'sqlllm' has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f"sqlllm.{HOMES[name]}"), name)

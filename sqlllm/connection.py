@@ -33,49 +33,6 @@ if TYPE_CHECKING:
 _PARAMETER = re.compile(r"[$?]")
 
 
-def install(
-    con: DuckDB,
-    *,
-    model: str | None = None,
-    embed_model: str | None = None,
-    models: Mapping[str, Model | str] | None = None,
-    on_error: str | None = None,
-    **settings: Any,
-) -> DuckDB:
-    """Add the functions of the catalog `ai` to any DuckDB connection.
-
-    Every connection and cursor to the same database in this process sees them. Nothing is
-    written into the user's file. Installing again on the same database changes the settings and
-    keeps `ai.usage`. Budgets, caps, `allow_models` and the audit log stay as they were where the
-    new call says nothing about them; `allow_remote` must be said again.
-
-    Args:
-        con: The connection.
-        model: Default model for everything but embeddings.
-        embed_model: Default model for embeddings.
-        models: Name -> model or URI.
-        on_error: `fail` or `null`.
-        **settings: Other fields of `sqlllm.Settings`.
-
-    Returns:
-        `con`.
-
-    Raises:
-        CatalogTaken: The database has a catalog or schema named `ai`.
-        ConfigError: A setting is unknown or wrong.
-
-    Example:
-        >>> import duckdb, sqlllm
-        >>> con = sqlllm.install(duckdb.connect())
-        >>> con.sql("SELECT ai.count_tokens('hello world')").fetchall()
-        [(2,)]
-        >>> con.close()
-    """
-    given = {"model": model, "embed_model": embed_model, "models": models, "on_error": on_error}
-    install_on(con, Settings.load(**given, **settings))
-    return con
-
-
 def connect(
     database: str = ":memory:",
     *,

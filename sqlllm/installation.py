@@ -7,7 +7,7 @@ import threading
 import uuid
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from sqlllm.errors import CatalogTaken
+from sqlllm.models.base import Model
 from sqlllm.runtime.runtime import Runtime
 from sqlllm.settings import Settings
 from sqlllm.sql import definitions
@@ -41,6 +42,49 @@ class Installation:
                     self.raised.remove(exception)  # its traceback will hold the user's frames
                 return exception
         return None
+
+
+def install(
+    con: DuckDB,
+    *,
+    model: str | None = None,
+    embed_model: str | None = None,
+    models: Mapping[str, Model | str] | None = None,
+    on_error: str | None = None,
+    **settings: Any,
+) -> DuckDB:
+    """Add the functions of the catalog `ai` to any DuckDB connection.
+
+    Every connection and cursor to the same database in this process sees them. Nothing is
+    written into the user's file. Installing again on the same database changes the settings and
+    keeps `ai.usage`. Budgets, caps, `allow_models` and the audit log stay as they were where the
+    new call says nothing about them; `allow_remote` must be said again.
+
+    Args:
+        con: The connection.
+        model: Default model for everything but embeddings.
+        embed_model: Default model for embeddings.
+        models: Name -> model or URI.
+        on_error: `fail` or `null`.
+        **settings: Other fields of `sqlllm.Settings`.
+
+    Returns:
+        `con`.
+
+    Raises:
+        CatalogTaken: The database has a catalog or schema named `ai`.
+        ConfigError: A setting is unknown or wrong.
+
+    Example:
+        >>> import duckdb, sqlllm
+        >>> con = sqlllm.install(duckdb.connect())
+        >>> con.sql("SELECT ai.count_tokens('hello world')").fetchall()
+        [(2,)]
+        >>> con.close()
+    """
+    given = {"model": model, "embed_model": embed_model, "models": models, "on_error": on_error}
+    install_on(con, Settings.load(**given, **settings))
+    return con
 
 
 # DuckDB instances live as long as any connection to them, and crash (measured, 1.4 and 2.0) when

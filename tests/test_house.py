@@ -102,6 +102,7 @@ def test_imports_go_one_way() -> None:
         "reduce",
         "splitting",
         "connection",
+        "installation",
         "html",
         "notebook",
         "report.content",

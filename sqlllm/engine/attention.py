@@ -226,8 +226,7 @@ def attend(
         outs, lses = zip(*parts, strict=True)
         return torch.cat(outs, 2), torch.cat(lses, 2)
     q, k, v = (part.flatten(0, 1) for part in (query, key, value))
-    nothing = q.new_zeros(1, 1, 1).expand(rows * heads, count, key.shape[2])
-    scores = torch.baddbmm(nothing, q, k.transpose(1, 2), beta=0, alpha=scale)
+    scores = scaled(q, k, scale)
     if softcap:
         scores = softcap * torch.tanh(scores.float() / softcap)
     scores = scores.view(rows, heads, count, -1)
@@ -238,6 +237,14 @@ def attend(
     lse = scores.amax(-1) - odds.amax(-1).log()
     out = torch.bmm(odds.flatten(0, 1).to(v.dtype), v)
     return out.view(rows, heads, count, -1), lse
+
+
+def scaled(query: Any, key: Any, scale: float) -> Any:
+    """Scores in one step: (n, a, size) and (n, b, size) to (n, a, b)."""
+    import torch
+
+    nothing = query.new_zeros(1, 1, 1).expand(len(query), query.shape[1], key.shape[1])
+    return torch.baddbmm(nothing, query, key.transpose(1, 2), beta=0, alpha=scale)
 
 
 def _rows(mask: Any, first: int, count: int) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import accumulate, groupby
 from typing import Any
 
+from sqlllm.engine.attention import scaled
 from sqlllm.engine.engine import Unsuitable, inference
 from sqlllm.engine.linear import speed_up, undo
 
@@ -74,8 +75,7 @@ def _alike(query: Any, key: Any, value: Any, scale: float, rows: int) -> Any:
         out = torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=scale)
     else:
         q, k, v = (x.reshape(rows * heads, length, size) for x in (q, k, v))
-        nothing = q.new_zeros(1, 1, 1).expand(rows * heads, length, length)
-        scores = torch.baddbmm(nothing, q, k.transpose(1, 2), beta=0, alpha=scale)
+        scores = scaled(q, k, scale)
         out = torch.bmm(scores.softmax(-1), v).view(rows, heads, length, size)
     return out.transpose(1, 2).flatten(0, 1)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -16,10 +14,8 @@ from typing import Any
 
 import duckdb
 
-import sqlllm
 from sqlllm.connection import Connection, connect
 from sqlllm.errors import (
-    BudgetExceeded,
     CallError,
     JobRunning,
     StorageError,
@@ -30,6 +26,7 @@ from sqlllm.interrupt import end_query, stopping
 from sqlllm.jobs.asked import Asked, Counts
 from sqlllm.jobs.events import Events, OnEvent, shown
 from sqlllm.jobs.job import JobFile
+from sqlllm.jobs.record import Record, before
 from sqlllm.jobs.report import JobReport
 from sqlllm.jobs.result import save
 from sqlllm.jobs.script import NotAtOnce, Step, at_once, drained, one_by_one, steps, why_one_by_one
@@ -37,7 +34,6 @@ from sqlllm.runtime.budget import Meter
 from sqlllm.runtime.caches import file_cache
 from sqlllm.runtime.runs import Job, Runs
 from sqlllm.settings import Settings
-from sqlllm.storage import warn
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +168,8 @@ class _JobRun:
         self.asked = Asked()
         self.meter: Meter | None = None
         self.report: JobReport | None = None
-        self.id = ""
+        self.record = Record(self.runs)
         self.script: list[Step] = []
-        self.committing = False
         self._spare, self._screen = spare, screen
         self._null = uuid.uuid4().hex
 
@@ -192,14 +187,15 @@ class _JobRun:
         self.report = JobReport(self.job, self.script) if self.job.report is not None else None
         with self.runs.only(self.key) as killed:
             count = len(self.script)
-            self.id = self.runs.begin(self.key, str(self.job.script), count, _versions())
-            self.events.run = self.id
+            self.record.begin(self.key, self.job.script, count)
+            self.events.run = self.record.run
             try:
                 job = {"job": self.key.name, "database": self.key.database}
                 self.events.tell(
                     "run_started", **job, script=str(self.job.script), statements=count
                 )
-                self._tell_of(killed)
+                if killed is not None:
+                    self.events.tell("note", message=before(killed))
                 whole = self._execute()
             except BaseException as error:
                 self._ended(error, time.monotonic() - started)
@@ -208,7 +204,7 @@ class _JobRun:
                 self._part.unlink(missing_ok=True) if self.target else None
             seconds = time.monotonic() - started
             self._ended(None, seconds)
-        return RunResult(self.id, self.key.name, count, whole, seconds, self.asked.total)
+        return RunResult(self.record.run, self.key.name, count, whole, seconds, self.asked.total)
 
     @property
     def _part(self) -> Path:
@@ -223,7 +219,7 @@ class _JobRun:
         while not why:
             with self._opened(refused) as db:
                 try:
-                    at_once(db, self.script, self._step, self._commits)
+                    at_once(db, self.script, self._step, self.record.commits)
                 except NotAtOnce as error:
                     why = str(error)
                 except duckdb.Error:
@@ -252,7 +248,7 @@ class _JobRun:
             raise JobRunning(msg, hint="close it there, or wait") from error
         with db, stopping(partial(end_query, db)):
             db.refused = refused
-            db.runtime.ledger.run = self.id
+            db.runtime.ledger.run = self.record.run
             self.asked.follow(db.runtime)
             budget = db.runtime.sender.budget  # a second attempt goes on with the first one's
             self.meter = budget.meter = self.meter or budget.meter
@@ -263,11 +259,11 @@ class _JobRun:
                 yield db
             finally:
                 if self.report is not None:
-                    self.report.close(db, self.id)
+                    self.report.close(db, self.record.run)
 
     def _step(self, db: Connection, number: int, step: Step) -> None:
         self.events.statement = number
-        self.runs.update(self.id, statement=number)
+        self.record.statement(number)
         line = excerpt(step.text)[1:-1]
         self.events.tell("statement_started", statement=number, sql=line)
         started = time.monotonic()
@@ -288,46 +284,16 @@ class _JobRun:
             db.execute(step.text)
             drained(db)
 
-    def _commits(self) -> None:
-        """A run that is killed from here on may have been committed: its record says so."""
-        self.runs.update(self.id, state="committing")
-        self.committing = True
-
     def _deliver(self) -> None:
         if self.target is not None:
             self._part.replace(self.target)
 
     def _ended(self, error: BaseException | None, seconds: float) -> None:
-        state = _state(error)
-        message = first_line(error) or type(error).__name__ if error is not None else None
-        if self.committing and isinstance(error, KeyboardInterrupt):
-            message = f"while it was committing: {UNKNOWN}"
-        try:
-            self.runs.update(
-                self.id,
-                state=state,
-                ended=time.time(),
-                message=message[:300] if message else None,
-                models=json.dumps(self.asked.models),
-            )
-        except StorageError as lost:
-            warn(f"the end of the run is not recorded: {first_line(lost)}")
+        state, message = self.record.ended(error, self.asked.models)
         if self.report is not None:
-            self.report.write(self.id, self.key.name, state, message, self.asked.models)
+            self.report.write(self.record.run, self.key.name, state, message, self.asked.models)
         event = "run_done" if error is None else "run_failed"
         self.events.tell(event, state=state, message=message, **shown(self.asked.total, seconds))
-
-    def _tell_of(self, killed: Mapping[str, Any] | None) -> None:
-        """What the run before left, if it was killed."""
-        if killed is None:
-            return
-        message = (
-            f"the run before was killed at statement {killed['statement']} of "
-            f"{killed['statements']}; all is done again, with its answers from the cache"
-        )
-        if killed["state"] == "committing":
-            message = f"the run before was killed while it was committing: {UNKNOWN}"
-        self.events.tell("note", message=message)
 
 
 def _check_cache(settings: Settings) -> None:
@@ -340,19 +306,3 @@ def _check_cache(settings: Settings) -> None:
         msg = f"answers can't be kept, so the job would pay twice: {first_line(error)}"
         hint = f"{error.hint}; cache = 'off' or 'memory' runs it all the same"
         raise StorageError(msg, hint=hint) from error
-
-
-UNKNOWN = "look whether its changes are in the database"
-
-
-def _state(error: BaseException | None) -> str:
-    if error is None:
-        return "done"
-    if isinstance(error, BudgetExceeded):
-        return "budget"
-    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-
-
-def _versions() -> str:
-    versions = {"sqlllm": sqlllm.__version__, "duckdb": duckdb.__version__}
-    return json.dumps({**versions, "python": platform.python_version()})
