@@ -18,11 +18,14 @@ def encode(form: Form, batch: Batch) -> pa.Array:
     """The answers of a batch as a binary column."""
     if form == "text":
         return pa.array(list(map(str, batch.answers)), pa.string()).cast(pa.binary())
-    rows = np.ascontiguousarray(batch.answers, dtype=NUMBERS[form])
+    rows = np.asarray(batch.answers, dtype=NUMBERS[form])
     width = rows.itemsize * rows.shape[1] if rows.ndim == 2 else 0
-    offsets = np.arange(len(rows) + 1, dtype=np.int64) * width
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(rows)]
-    return pa.Array.from_buffers(pa.large_binary(), len(rows), buffers)
+    # In Arrow's own memory. What a model hands over lies between what its passes take and free,
+    # which would then be in pieces for as long as there are answers.
+    offsets, data = pa.allocate_buffer(8 * (len(rows) + 1)), pa.allocate_buffer(width * len(rows))
+    np.frombuffer(offsets, np.int64)[:] = np.arange(len(rows) + 1) * width
+    np.frombuffer(data, rows.dtype)[:] = rows.reshape(-1)
+    return pa.Array.from_buffers(pa.large_binary(), len(rows), [None, offsets, data])
 
 
 def column_of(form: Form, answers: pa.Array) -> pa.Array:

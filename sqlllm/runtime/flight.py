@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 
 from sqlllm.errors import SqlllmError
-from sqlllm.runtime.answers import joined
+from sqlllm.runtime.answers import Array, joined
 
 
 @dataclass(slots=True)
@@ -29,20 +30,40 @@ class Ticket:
         self.answers, self.row, self.done = answers, row, True
 
 
-def landed(tickets: Sequence[Ticket]) -> pa.Array:
-    """The answers of tickets that are done, as one binary column; NULL where there is an error."""
-    columns: dict[int, tuple[int, pa.Array]] = {}
-    places: list[int | None] = []
-    start = 0
-    for ticket in tickets:
+def landed(tickets: Sequence[Ticket]) -> tuple[Array, pa.Array]:
+    """The answers of tickets that are done, in the order in which they came.
+
+    Returns:
+        The place of each answer's ticket, and the answers as a binary column: NULL, at the end,
+        where there is an error.
+
+    Example:
+        >>> batch = pa.array([b"second", b"first"])
+        >>> tickets = [Ticket(b"", "", batch, 1), Ticket(b"", "", batch, 0)]
+        >>> places, answers = landed(tickets)
+        >>> places.tolist(), answers.to_pylist()
+        ([1, 0], [b'second', b'first'])
+    """
+    columns: dict[int, tuple[pa.Array, list[int], list[int]]] = {}
+    failed = []
+    for place, ticket in enumerate(tickets):
         if ticket.answers is None:
-            places.append(None)
+            failed.append(place)
             continue
-        if id(ticket.answers) not in columns:
-            columns[id(ticket.answers)] = (start, ticket.answers)
-            start += len(ticket.answers)
-        places.append(columns[id(ticket.answers)][0] + ticket.row)
-    return joined([column for _, column in columns.values()]).take(pa.array(places, pa.int64()))
+        _, rows, of = columns.setdefault(id(ticket.answers), (ticket.answers, [], []))
+        rows.append(ticket.row)
+        of.append(place)
+    places, parts = [], []
+    for column, rows, of in columns.values():
+        order = np.argsort(rows)
+        wanted = np.array(rows)[order]
+        whole = len(wanted) == len(column) and (wanted == np.arange(len(column))).all()
+        parts.append(column if whole else column.take(pa.array(wanted)))
+        places.append(np.array(of)[order])
+    if failed:
+        parts.append(pa.nulls(len(failed), pa.binary()))
+        places.append(np.array(failed))
+    return np.concatenate(places), joined(parts)
 
 
 @dataclass(slots=True)

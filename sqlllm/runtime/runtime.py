@@ -196,13 +196,16 @@ class Runtime:
         asked = np.concatenate(missing)
         if len(asked) > ASKED and asking.model.reads_prompts:
             asked = texts.alike_together(asked)  # what they begin with is then read once
+        if len(asked) > ASKED:
+            give_back()  # what collecting has left
         for at in range(0, len(asked), ASKED):
             block = asked[at : at + ASKED]
             if at and ahead and asking.statement.answers_full:
                 usage.distinct_inputs -= len(asked) - at
                 break
             given = texts.column(block).to_pylist()
-            answers.fill(block, *self._ask(asking, texts.keys(block), given, bar))
+            places, *answered = self._ask(asking, texts.keys(block), given, bar)
+            answers.fill(block[places], *answered)
             if len(asked) > ASKED:
                 give_back()
 
@@ -220,8 +223,9 @@ class Runtime:
 
     def _ask(
         self, asking: _Asking, keys: Array, texts: list[str], bar: Deferred
-    ) -> tuple[pa.Array, dict[int, SqlllmError]]:
-        """From the model, with what other threads wait for: the answers, and why one is NULL."""
+    ) -> tuple[Array, pa.Array, dict[int, SqlllmError]]:
+        """From the model, with what other threads wait for: of which texts, the answers, and why
+        one is NULL."""
         model, caller, usage = asking.model, asking.caller, asking.usage
         if caller.connection_id in self.statements.explained:
             msg = "explain asks no model"
@@ -231,13 +235,14 @@ class Runtime:
             ((key.tobytes(), text) for key, text in zip(keys, texts, strict=True)),
             lambda waiting: self._compute(asking, waiting, bar),
         )
+        places, answers = landed(tickets)
         errors = {}
-        for i, ticket in enumerate(tickets):
-            if ticket.error is not None:
-                errors[i] = ticket.error
+        for i, place in enumerate(places.tolist()):
+            if (error := tickets[place].error) is not None:
+                errors[i] = error
                 usage.errors += 1
-                self.fail(model, ticket.text, ticket.error, caller)
-        return landed(tickets), errors
+                self.fail(model, tickets[place].text, error, caller)
+        return places, answers, errors
 
     def fail(self, model: Model, text: str, error: SqlllmError, caller: Caller) -> None:
         """Raise why `text` has no answer, or record it, as the call or the settings say."""
