@@ -108,3 +108,38 @@ def test_the_file_of_the_weights_is_let_go(tmp_path: Path) -> None:
     model = CausalModel(folder, dtype="float32")
     assert str(folder) not in Path("/proc/self/maps").read_text()
     assert model.note == ""
+
+
+def test_a_pass_is_at_most_a_sixteenth_larger_and_one_of_few_sizes() -> None:
+    sizes = {tokens: linear.rounded(tokens, "cpu") for tokens in range(2049)}
+    assert all(tokens <= size <= tokens + tokens / 16 for tokens, size in sizes.items())
+    assert all(sizes[size] == size for size in sizes.values())
+    assert len(set(sizes.values())) < 150
+    assert all(linear.rounded(tokens, "cuda") == tokens for tokens in sizes)
+
+
+def test_products_have_few_sizes_whatever_is_asked(tmp_path: Path) -> None:
+    """Of every one oneDNN keeps a kernel, and the process does not get smaller again."""
+    texts = ["word " * length for length in range(1, 21)] * 4
+    texts = [f"{text}{i}" for i, text in enumerate(texts)]
+    language = CausalModel(save("llama", tmp_path), dtype="float32")
+    vectors = SentenceModel(minilm_folder(), dtype="float32")
+    seen: set[int] = set()
+
+    def note(_: Any, given: tuple[Any, ...]) -> None:
+        seen.add(given[0].shape[-2])
+
+    for model in (language._model, vectors._model[0].auto_model):
+        for layer in linears(model):
+            layer.register_forward_pre_hook(note)
+    for model, task in (
+        (language, sqlllm.Task("choose", labels=("a", "b", "c"))),
+        (language, sqlllm.Task("complete", max_tokens=40)),
+        (vectors, sqlllm.Task("embed")),
+    ):
+        seen.clear()
+        for count in (1, 33, len(texts)):
+            answered = collect(model.answer(task, texts[-count:]))
+            assert len(answered) == count
+        assert max(seen) > 1000
+        assert {size for size in seen if size != linear.rounded(size, "cpu")} == set()

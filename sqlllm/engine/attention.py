@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlllm.engine.linear import filled
 from sqlllm.engine.slots import Slots
 
 NAME = "sqlllm"  # in transformers' register of attention functions
@@ -29,7 +30,8 @@ class Written(Exception):
 class Step:
     """What one forward pass needs to know besides the tokens.
 
-    T new tokens of B rows; a row has at most N of them, and at most L tokens in all.
+    T new tokens of B rows; a row has at most N of them, and at most L tokens in all. A pass may run
+    more than T: those behind are nobody's.
 
     Attributes:
         slots: Where the rows' keys and values are: in B slots, from `first` on.
@@ -116,6 +118,8 @@ def attention(
     import torch
 
     step, layer = sqlllm_step, module.layer_idx
+    run, count = query.shape[2], len(step.rows)
+    query, key, value = (part[:, :, :count] for part in (query, key, value))
     heads, size = query.shape[1], query.shape[3]
     scale = size**-0.5 if scaling is None else scaling
     group = heads // key.shape[1]
@@ -136,7 +140,7 @@ def attention(
     if s_aux is not None:
         sinks = s_aux.view(-1, group).T
         out = out * (lse - sinks).sigmoid().unsqueeze(-1).to(out.dtype)
-    return out.transpose(1, 2).reshape(1, len(tokens), heads, -1), None
+    return filled(out.transpose(1, 2).reshape(1, count, heads, -1), run), None
 
 
 def _own(

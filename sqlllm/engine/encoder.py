@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlllm.engine.attention import scaled
 from sqlllm.engine.engine import Unsuitable, inference
-from sqlllm.engine.linear import speed_up, undo
+from sqlllm.engine.linear import filled, rounded, speed_up, undo
 
 NAME = "sqlllm_encoder"  # in transformers' register of attention functions
 
@@ -54,14 +54,15 @@ def attention(
         msg = "its layers attend to a window"
         raise NotImplementedError(msg)
     scale = query.shape[3] ** -0.5 if scaling is None else scaling
-    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    count = sum(rows * length for _, rows, length in sqlllm_runs)  # those behind are nobody's
+    q, k, v = (x[0, :, :count].transpose(0, 1) for x in (query, key, value))
     if query.device.type in KERNEL:
-        return _kernel(q, k, v, scale, sqlllm_runs)[None], None
+        return filled(_kernel(q, k, v, scale, sqlllm_runs)[None], query.shape[2]), None
     outs = []
     for at, rows, length in sqlllm_runs:
         part = slice(at, at + rows * length)
         outs.append(_alike(q[part], k[part], v[part], scale, rows))
-    return torch.cat(outs)[None], None
+    return filled(torch.cat(outs)[None], query.shape[2]), None
 
 
 def _alike(query: Any, key: Any, value: Any, scale: float, rows: int) -> Any:
@@ -138,12 +139,13 @@ class Encoder:
         ids = torch.tensor([token for row in rows for token in row])
         places = torch.cat([torch.arange(length) for length in lengths])
         device = self._model.device
+        run = rounded(len(ids), device.type)
         with inference():
             hidden = self._model(
-                input_ids=ids[None].to(device),
-                position_ids=(places + self.first)[None].to(device),
+                input_ids=filled(ids[None], run).to(device),
+                position_ids=filled((places + self.first)[None], run).to(device),
                 sqlllm_runs=runs(lengths),
-            )[0][0]
+            )[0][0, : len(ids)]
             mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
             mask = mask.to(device)
             padded = hidden.new_zeros(*mask.shape, hidden.shape[-1], dtype=torch.float32)

@@ -13,7 +13,7 @@ from sqlllm.engine.device import precision
 from sqlllm.engine.int8 import quantize
 from sqlllm.engine.kept import KeptTexts
 from sqlllm.engine.last_layer import narrow, widen
-from sqlllm.engine.linear import speed_up, undo
+from sqlllm.engine.linear import filled, rounded, speed_up, undo
 from sqlllm.engine.memory import Budget, rows_that_fit
 from sqlllm.engine.slots import Slots
 from sqlllm.engine.steps import Wanted
@@ -164,7 +164,8 @@ class Engine:
     def logits(self, hidden: Any) -> Any:
         """Over the whole vocabulary, in the model's precision."""
         with inference():
-            return self._final(self._head(hidden))
+            run = rounded(len(hidden), self.device)
+            return self._final(self._head(filled(hidden[None], run))[0, : len(hidden)])
 
     def label_logits(self, hidden: Any, tokens: Sequence[int]) -> Any:
         """Of some tokens only, in float32: bfloat16 logits are multiples of 1/8 and tie."""
@@ -179,17 +180,19 @@ class Engine:
         return rows_that_fit(capacity * self.token_bytes, self.device, self.budget.rows)
 
     def _forward(self, ids: Any, step: Step) -> Any:
+        run = rounded(len(ids), self.device)
         with inference():
+            at = step.at.flatten() if step.back is None else step.at.flatten()[step.back]
             out = self._base(
-                input_ids=ids[None],
-                position_ids=(
-                    step.at.flatten() if step.back is None else step.at.flatten()[step.back]
-                )[None],
+                input_ids=filled(ids[None], run),
+                position_ids=filled(at[None], run),
                 use_cache=False,
                 sqlllm_step=step,
             )
         hidden = out[0][0]
-        return hidden if step.wanted is None or self._narrowed else hidden[step.wanted]
+        if step.wanted is None:
+            return hidden[: len(ids)]
+        return hidden[: len(step.wanted)] if self._narrowed else hidden[step.wanted]
 
     def _final(self, logits: Any) -> Any:
         """What some models do to their logits."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from types import MethodType
 from typing import Any
 
 from sqlllm.engine.attention import Step, Written
+from sqlllm.engine.linear import filled, rounded
 
 
 def narrow(model: Any) -> Any:
@@ -39,15 +41,15 @@ def _narrowed(self: Any, hidden_states: Any, *args: Any, sqlllm_step: Step, **op
         return forward(self, hidden_states, *args, sqlllm_step=step, **options)
     with suppress(Written):
         forward(self, hidden_states, *args, sqlllm_step=replace(step, only_writes=True), **options)
-    few = _picked(hidden_states, step.wanted, hidden_states.shape[1])
+    picked = partial(_picked, wanted=step.wanted, tokens=hidden_states.shape[1])
     if not len(step.wanted):
-        return few
-    args, options = _picked((args, options), step.wanted, hidden_states.shape[1])
-    return forward(self, few, *args, sqlllm_step=_of(step), **options)
+        return picked(hidden_states)
+    args, options = picked((args, options))
+    return forward(self, picked(hidden_states), *args, sqlllm_step=_of(step), **options)
 
 
 def _picked(given: Any, wanted: Any, tokens: int) -> Any:
-    """Positions, rotations and the like, (1, tokens, ...) each, of the wanted tokens."""
+    """States, positions and the like, (1, tokens, ...) each, of the wanted tokens; filled up."""
     import torch
 
     if isinstance(given, dict):
@@ -55,7 +57,7 @@ def _picked(given: Any, wanted: Any, tokens: int) -> Any:
     if isinstance(given, tuple):
         return tuple(_picked(value, wanted, tokens) for value in given)
     if isinstance(given, torch.Tensor) and given.shape[:2] == (1, tokens):
-        return given[:, wanted]
+        return filled(given[:, wanted], rounded(len(wanted), given.device.type))
     return given
 
 
