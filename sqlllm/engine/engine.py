@@ -30,6 +30,9 @@ LONGEST = 2048  # tokens of a single row that are read in one pass
 RIDGE = {"cpu": 16, "mps": 64, "cuda": 256}
 """New tokens up to which a forward pass costs little more than one: it reads the weights."""
 
+TRIED = 40
+"""Tokens on which a model is tried: so many that passes are filled up (`rounded`)."""
+
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.08, "float16": 0.02}
 """Relative difference of logits to transformers' own forward pass; a wrong mask makes about 1."""
 
@@ -210,7 +213,7 @@ class Engine:
             raise Unsuitable("has attention of its own")
         if self._head is None:
             raise Unsuitable("has no output matrix")
-        tokens = [(7919 * i + 13) % self._head.weight.shape[0] for i in range(24)]
+        tokens = [(7919 * i + 13) % self._head.weight.shape[0] for i in range(TRIED)]
         before = self.model.config._attn_implementation
         self.model.set_attn_implementation("eager")  # others leave out what they can't do
         with inference():
@@ -219,7 +222,7 @@ class Engine:
         most = INT8 if in_int8 else self._tolerance
         # A model's own code may want its plain layers.
         for change in (self._quantized,) if in_int8 else (speed_up, lambda _: []):
-            changed, slots = change(self.model), Slots(2, 32)
+            changed, slots = change(self.model), Slots(2, TRIED)
             try:
                 difference = self._difference(slots, tokens, expected)
                 if difference < most:
@@ -243,15 +246,15 @@ class Engine:
 
     def _try_narrowing(self, tokens: list[int]) -> None:
         """Run the last layer for wanted tokens only, if that gives the same."""
-        rows, kept, head = [tokens[7:], tokens[7:12]], [0, 0], tuple(tokens[:7])
-        expected = self.read(Slots(2, 32), 0, rows, kept, head)[[16, -1]].float()
+        rows, kept, head = [tokens[7:], tokens[7:13]], [0, 0], tuple(tokens[:7])
+        expected = self.read(Slots(2, TRIED), 0, rows, kept, head)[[len(rows[0]) - 1, -1]].float()
         layer = narrow(self._base)
         if layer is None:
             return
         self._narrowed = True
         self._prefixes.clear()
         try:
-            got = self.read(Slots(2, 32), 0, rows, kept, head, wanted="last").float()
+            got = self.read(Slots(2, TRIED), 0, rows, kept, head, wanted="last").float()
             same = float((got - expected).norm() / expected.norm()) < self._tolerance
         except Exception:  # whatever a model's own code makes of it
             same = False
@@ -263,8 +266,8 @@ class Engine:
     def _difference(self, slots: Slots, tokens: list[int], expected: Any) -> float:
         """Of the last two tokens' logits, read in steps behind a prefix, among other rows."""
         head = tuple(tokens[:7])
-        self.read(slots, 0, [tokens[7:16], tokens[7:12]], [0, 0], head)
-        hidden = self.read(slots, 0, [tokens[16:], tokens[12:]], [9, 5], head)[[6, 7, -2, -1]]
+        self.read(slots, 0, [tokens[7:33], tokens[7:14]], [0, 0], head)
+        hidden = self.read(slots, 0, [tokens[33:], tokens[14:]], [26, 7], head)[[5, 6, -2, -1]]
         self._prefixes.clear()
         expected = expected.repeat(2, 1)
         few = self.label_logits(hidden, range(8))

@@ -34,8 +34,9 @@ intents of banking77 would be 0.5, for the topics of examples/tickets.csv 0.18."
 TOKENS = {"cpu": 2048, "mps": 16384, "cuda": 131072}
 """Tokens per batch: fills two cores and stays in their caches; a GPU takes what fills it."""
 
-SAMPLE = ["a", "Some longer text, with CAPITALS and numbers: 12."]
-"""Texts on which the packed rows are compared with the model's own way."""
+SAMPLE = ["a b", "Some longer text, with CAPITALS and numbers: 12. " * 3]
+"""Texts on which the packed rows are compared with the model's own way: enough of them that the
+pass is filled up."""
 
 
 def minilm_folder() -> Path:
