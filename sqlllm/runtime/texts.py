@@ -39,7 +39,7 @@ class Texts:
 
     # What is numbered at a time: texts that repeat are then hashed less. While it is, it takes
     # several times its memory.
-    ROWS, BYTES = 1 << 13, 1 << 22
+    ROWS, BYTES = 1 << 14, 1 << 23
 
     def __init__(self) -> None:
         self.nbytes = 0
@@ -148,7 +148,7 @@ class Texts:
     def _numbers(self, distinct: pa.Array) -> Array:
         """Which text each of these is."""
         numbers = np.full(len(distinct), -1, np.int32)
-        if len(self) <= 2 * len(distinct):  # they may be the same, and comparing beats hashing
+        if len(self) <= 4 * len(distinct):  # they may be the same, and comparing beats hashing
             numbers[:] = to_numpy(pc.index_in(distinct, value_set=self._every()).fill_null(-1))
         unseen = np.flatnonzero(numbers < 0)
         if not len(unseen):
