@@ -1,4 +1,4 @@
-"""Linear layers as oneDNN runs them best, on CPUs: packed weights, activations on the way out."""
+"""Linear layers as oneDNN runs them best, on CPUs: packed, in few sizes, with activations."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Ticket:
 
 
 def landed(tickets: Sequence[Ticket]) -> tuple[Array, pa.Array]:
-    """The answers of tickets that are done, in the order in which they came.
+    """The answers of tickets that are done, in the order in which they came: no copy sorts them.
 
     Returns:
         The place of each answer's ticket, and the answers as a binary column: NULL, at the end,
