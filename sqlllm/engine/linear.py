@@ -30,11 +30,11 @@ def rounded(tokens: int, device: str) -> int:
 
     oneDNN makes a kernel for each size of a product and keeps 1,024 of them, and so does torch's
     layer above it: together 0.6 MB a size. As kernels lie between what passes take and free, that
-    is then in pieces, too: minilm took 300 MB for texts of any length and takes 150.
+    is then in pieces, too: minilm took 325 MB for texts of any length and takes 150.
 
     Example:
-        >>> [rounded(tokens, "cpu") for tokens in (9, 100, 1000, 2048)]
-        [9, 100, 1024, 2048]
+        >>> [rounded(tokens, "cpu") for tokens in (9, 101, 1000, 2048)]
+        [9, 104, 1024, 2048]
     """
     step = min(max(1 << tokens.bit_length() >> 5, 1), STEP) if device == "cpu" else 1
     return -(-tokens // step) * step
