@@ -34,7 +34,10 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def model(tiny: Path) -> CausalModel:
-    made = CausalModel(tiny, dtype="int8")
+    """All else in float32: in bfloat16, random weights have ties."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sqlllm.engine.engine.precision", lambda _: "float32")
+        made = CausalModel(tiny, dtype="int8")
     assert made.note == ""  # it runs in the engine
     return made
 

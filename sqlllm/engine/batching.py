@@ -12,24 +12,33 @@ from sqlllm.engine.worker import thread
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+ENOUGH = 64
+"""Tokens of a pass from which on two passes side by side on a CPU are faster than one."""
+
 WINDOW_ROWS, WINDOW_CHARACTERS = 4096, 1 << 21  # texts that are token ids at the same time, twice
 
 
-def by_tokens(lengths: Mapping[int, int], budget: int) -> Iterator[list[int]]:
+def by_tokens(lengths: Mapping[int, int], budget: int, at_once: int = 1) -> Iterator[list[int]]:
     """Rows of similar length, the longest first, in even batches within `budget` padded tokens.
 
     Args:
         lengths: Row -> tokens.
         budget: Most tokens of a batch, padding included; a longer row goes alone.
+        at_once: Batches that run side by side: as many or a multiple of it, so that all have
+            something to do, where each gets `ENOUGH` tokens.
 
     Example:
         >>> list(by_tokens({0: 5, 1: 1, 2: 4, 3: 20}, budget=10))
         [[3], [0, 2], [1]]
         >>> [len(batch) for batch in by_tokens(dict.fromkeys(range(12), 1), budget=10)]
         [6, 6]
+        >>> [len(batch) for batch in by_tokens(dict.fromkeys(range(12), 50), 1000, at_once=2)]
+        [6, 6]
     """
     total = sum(lengths.values())
-    even = total / max(-(-total // budget), 1)  # not full batches and then a scrap
+    if total < at_once * ENOUGH:
+        at_once = 1
+    even = total / max(at_once * -(-total // (budget * at_once)), 1)  # no scrap at the end
     batch: list[int] = []
     size = widest = 0
     for row in sorted(lengths, key=lambda row: (-lengths[row], row)):

@@ -11,6 +11,7 @@ from sqlllm.engine.kept import lay
 from sqlllm.engine.lookup import Lookup
 from sqlllm.engine.memory import is_out_of_memory, no_room
 from sqlllm.engine.slots import Slots
+from sqlllm.engine.worker import on_model_thread, stepped
 
 if TYPE_CHECKING:
     from sqlllm.engine.engine import Engine
@@ -62,14 +63,25 @@ def decode(
 ) -> Iterator[list[Row]]:
     """Write rows to their end; after every forward pass those that finished, often none.
 
+    The passes are run by the models' threads, side by side where there are rows enough. Who is
+    written beside whom depends on the rows alone.
+
     Args:
         engine: The model.
         head: Tokens that all rows begin with.
         rows: What to write, with `tokens` to begin with.
         picker: Chooses tokens and knows when a row is done.
     """
+    try:
+        on_model_thread(engine.prefix, head)
+    except Exception as error:  # the first pass asks for it again, and makes room
+        if not is_out_of_memory(error):
+            raise
     for group in _alike(rows):
-        yield from _Writer(engine, head, group, picker).run()
+        at_once = engine.at_once if len(group) >= engine.at_once * engine.ridge else 1
+        parts = (group[i::at_once] for i in range(at_once))
+        writers = [_Writer(engine, head, part, picker, at_once) for part in parts]
+        yield from stepped(*(writer.run() for writer in writers))
 
 
 def _alike(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -85,14 +97,20 @@ def _alike(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 class _Writer:
-    """The rows of one group: those in slots, and those that wait."""
+    """The rows of one group, or a part of it: those in slots, and those that wait."""
 
     def __init__(
-        self, engine: Engine, head: tuple[int, ...], rows: Sequence[Row], picker: Picker
+        self,
+        engine: Engine,
+        head: tuple[int, ...],
+        rows: Sequence[Row],
+        picker: Picker,
+        at_once: int,
     ) -> None:
         self.engine = engine
         self.head = head
         self.picker = picker
+        self.at_once = at_once
         self.waiting = deque(rows)
         self.capacity = max(row.most for row in rows)
         self.active: list[Row] = []  # the row in slot 0, 1, ...
@@ -114,8 +132,8 @@ class _Writer:
             yield self._finished()
 
     def _room(self) -> Slots:
-        rows = min(self.engine.rows_for(self.capacity), len(self.active) + len(self.waiting))
-        return Slots(rows, self.capacity)
+        share = max(self.engine.rows_for(self.capacity) // self.at_once, 1)
+        return Slots(min(share, len(self.active) + len(self.waiting)), self.capacity)
 
     def _admitted(self) -> list[Row]:
         """Waiting rows for the free slots, as many as one pass reads; none while few are free."""
@@ -192,7 +210,8 @@ class _Writer:
         if not self.engine.texts.clear() and self.slots.rows == 1:
             raise no_room(len(rows[0].tokens), error) from error
         read = sum(len(row.tokens) - row.kept for row in fresh)
-        self.engine.budget.halve(tokens=read if len(fresh) > 1 else None, rows=self.slots.rows)
+        held = self.slots.rows * self.at_once
+        self.engine.budget.halve(tokens=read if len(fresh) > 1 else None, rows=held)
         for row in rows:
             row.kept = 0
         self.waiting.extendleft(reversed(rows))

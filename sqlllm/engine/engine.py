@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from sqlllm.engine.linear import filled, rounded, speed_up, undo
 from sqlllm.engine.memory import Budget, rows_that_fit
 from sqlllm.engine.slots import Slots
 from sqlllm.engine.steps import Wanted
+from sqlllm.engine.worker import sides
 
 TOKENS = {"cpu": 2048, "mps": 8192, "cuda": 32768}
 """New tokens of a forward pass: on two Zen 4 cores 1,500 to 3,000 stay in the caches; a GPU takes
@@ -45,7 +47,7 @@ class Engine:
 
     The model's own code does everything but attention. Whether that gives the same numbers is
     tried once, on a few tokens: a model for which it doesn't, or that can't be run like this,
-    raises `Unsuitable` and is left as it was. Not for several threads at once: see `worker`.
+    raises `Unsuitable` and is left as it was. Only the models' threads run it: see `worker`.
 
     Args:
         model: A causal language model on its device, in evaluation mode.
@@ -54,6 +56,7 @@ class Engine:
     Attributes:
         budget: How much goes into one forward pass.
         ridge: New tokens up to which a pass costs little more than one.
+        at_once: How many passes run side by side.
         token_bytes: Of the keys and values of one token.
         texts: What is kept of texts between questions.
     """
@@ -63,6 +66,7 @@ class Engine:
         self.device: str = model.device.type
         self.budget = Budget(TOKENS.get(self.device, 4096), ROWS.get(self.device, 256))
         self.ridge = RIDGE.get(self.device, 32)
+        self.at_once = 1 if _remembers(model) else sides(self.device)
         self._base = model.base_model
         self._head = model.get_output_embeddings()
         config = model.config
@@ -71,6 +75,7 @@ class Engine:
         self._scale /= getattr(config, "logits_scaling", None) or 1.0  # Granite
         self._tolerance = TOLERANCE[str(model.dtype).removeprefix("torch.")]
         self._prefixes: OrderedDict[tuple[int, ...], Slots] = OrderedDict()
+        self._reading = threading.Lock()  # a prefix is read once, whoever needs it
         self._narrowed = False  # whether the last layer is run for wanted tokens only
         self.token_bytes = self._tried(in_int8=in_int8)
         self.texts = KeptTexts(self)
@@ -79,15 +84,16 @@ class Engine:
         """Keys and values of what all rows of a task begin with; the latest few are kept."""
         if not tokens:
             return None
-        found = self._prefixes.get(tokens)
-        if found is None:
-            found = Slots(1, len(tokens))
-            self.read(found, 0, [tokens], [0], wanted="none")
-        self._prefixes[tokens] = found
-        self._prefixes.move_to_end(tokens)
-        while len(self._prefixes) > 4:
-            self._prefixes.popitem(last=False)
-        return found
+        with self._reading:
+            found = self._prefixes.get(tokens)
+            if found is None:
+                found = Slots(1, len(tokens))
+                self.read(found, 0, [tokens], [0], wanted="none")
+            self._prefixes[tokens] = found
+            self._prefixes.move_to_end(tokens)
+            while len(self._prefixes) > 4:
+                self._prefixes.popitem(last=False)
+            return found
 
     def read(
         self,
@@ -278,6 +284,12 @@ class Engine:
         import torch
 
         return torch.tensor(rows, device=self.model.device)
+
+
+def _remembers(model: Any) -> bool:
+    """Whether its rotations change with the longest position of a pass."""
+    kinds = [str(getattr(module, "rope_type", "")) for module in model.modules()]
+    return any(kind in found for kind in ("dynamic", "longrope") for found in kinds)
 
 
 class Unsuitable(Exception):

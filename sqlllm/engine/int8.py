@@ -10,6 +10,7 @@ on the rows beside it. Experts that are slices of one tensor stay as they are.
 from __future__ import annotations
 
 import math
+import threading
 import weakref
 from functools import cache
 from types import MethodType
@@ -110,7 +111,7 @@ class Weight:
         )  # fmt: skip
 
 
-class _Shared:
+class _Shared(threading.local):
     """The codes of what a layer was given last: queries, keys and values are given the same."""
 
     def __init__(self) -> None:

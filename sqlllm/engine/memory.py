@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from sqlllm.engine.batching import by_tokens
 from sqlllm.engine.device import precision
+from sqlllm.engine.worker import beside
 from sqlllm.errors import ConfigError, ModelError
 
 Result = TypeVar("Result")
@@ -139,37 +140,54 @@ def halving(
     budget: Budget,
     run: Callable[[list[int]], Result],
     spare: Callable[[], Mapping[int, int] | None] = lambda: None,
+    *,
+    at_once: int = 1,
 ) -> Iterator[tuple[list[int], Result]]:
     """Run batches within the budget; one that doesn't fit in memory is run in parts.
 
     Args:
         lengths: Row -> tokens.
         budget: Halved when memory runs out.
-        run: What to do with the rows of a batch.
+        run: What to do with the rows of a batch, in a thread of the models.
         spare: Frees what can be made again, before batches are halved: the lengths that the rows
             have then, or None where there is nothing.
+        at_once: How many batches run side by side.
 
     Raises:
         ModelError: A single row doesn't fit.
     """
+
+    def tried(rows: list[int]) -> Result | _NoRoom:
+        try:
+            return run(rows)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return _NoRoom(error)
+
     left = dict(lengths)
     while left:
-        for rows in by_tokens(left, budget.tokens):
-            try:
-                result = run(rows)
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                if (longer := spare()) is not None:
-                    left = {row: longer[row] for row in left}
-                    break
-                if len(rows) == 1:
-                    raise no_room(left[rows[0]], error) from error
+        batches = list(by_tokens(left, budget.tokens, at_once))
+        for rows, result in beside(tried, batches, min(at_once, len(batches))):
+            if not isinstance(result, _NoRoom):
+                yield rows, result
+                for row in rows:
+                    del left[row]
+            elif (longer := spare()) is not None:
+                left = {row: longer[row] for row in left}
+                break
+            elif len(rows) == 1:
+                raise no_room(left[rows[0]], result.error) from result.error
+            else:
                 budget.halve(tokens=len(rows) * left[rows[0]])
                 break
-            yield rows, result
-            for row in rows:
-                del left[row]
+
+
+@dataclass(frozen=True)
+class _NoRoom:
+    """In place of a batch's result."""
+
+    error: Exception
 
 
 def no_room(tokens: int, error: object) -> ModelError:

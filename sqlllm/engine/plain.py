@@ -25,6 +25,7 @@ class Plain:
     """
 
     texts: None = None  # none are kept
+    at_once = 1  # a model's own way may keep something between passes
 
     def __init__(self, model: Any) -> None:
         self.model = model

@@ -13,7 +13,7 @@ from sqlllm.engine.batching import windows
 from sqlllm.engine.device import device, model_digest, precision
 from sqlllm.engine.memory import check_weights, halving
 from sqlllm.engine.prompt import Prompt, answers, encode, encode_all, prompt_of
-from sqlllm.engine.worker import on_model_thread, stepped
+from sqlllm.engine.worker import stepped
 from sqlllm.errors import ConfigError, SqlllmError
 from sqlllm.models.answers import complaint, longest, room, up_to_stop
 from sqlllm.models.base import ANSWERS, Batch, Model
@@ -147,7 +147,8 @@ class CausalModel(Model):
             if part.bodies and bias is None:
                 bias = self._bias(part, prompt, trie)
             score, spare = partial(self._scored_rows, part, trie), partial(self._spare, part)
-            for rows, scores in halving(part.lengths(), self._engine.budget, score, spare):
+            at_once, budget = self._engine.at_once, self._engine.budget
+            for rows, scores in halving(part.lengths(), budget, score, spare, at_once=at_once):
                 yield Batch(
                     rows,
                     (scores - bias).softmax(-1).cpu().numpy(),
@@ -252,7 +253,7 @@ class CausalModel(Model):
                 )
                 for at, body in part.bodies.items()
             )
-            for done in stepped(self._write(part.head, rows, picker)):
+            for done in self._write(part.head, rows, picker):
                 yield self._answers(task, len(part.head), done)
 
     def _write(
@@ -268,7 +269,7 @@ class CausalModel(Model):
             row.tokens[:0] = head
             row.prompt, row.most = row.prompt + len(head), row.most + len(head)
             whole.append(row)
-        return self._engine.write(whole, picker)
+        return stepped(self._engine.write(whole, picker))
 
     def _answers(self, task: Task, head: int, done: Sequence[Row]) -> Batch:
         """The texts of rows that are done; a form that was not completed is an error."""
@@ -324,9 +325,9 @@ class CausalModel(Model):
         from sqlllm.engine.scoring import score
 
         if isinstance(self._engine, Engine):
-            return on_model_thread(score, self._engine, head, bodies, trie, begun)
+            return score(self._engine, head, bodies, trie, begun)
         whole = [[*head, *body] for body in bodies]
-        return on_model_thread(self._engine.score, whole, trie)
+        return self._engine.score(whole, trie)
 
     def _text(self, tokens: list[int]) -> str:
         text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)

@@ -12,7 +12,7 @@ from sqlllm.engine.batching import ahead, windows
 from sqlllm.engine.device import device, model_digest, precision
 from sqlllm.engine.int8 import HINT
 from sqlllm.engine.memory import Budget, halving
-from sqlllm.engine.worker import on_model_thread
+from sqlllm.engine.worker import sides
 from sqlllm.errors import ConfigError, InputTooLong, ModelMissing, SqlllmError, excerpt
 from sqlllm.models.base import ANSWERS, Batch, Model
 from sqlllm.task import Task
@@ -85,6 +85,8 @@ class SentenceModel(Model):
         self.window: int = self._model.max_seq_length or 512
         self._budget = Budget(TOKENS.get(where, 4096), 1)
         self._encoder = self._packed(0.99999 if dtype == "float32" else 0.999)
+        # A model's own way may keep something between passes.
+        self._at_once = sides(where) if self._encoder else 1
 
     def _packed(self, cosine: float) -> Encoder | None:
         """The encoder for packed rows, if it gives the vectors that the model's own way gives."""
@@ -134,10 +136,10 @@ class SentenceModel(Model):
 
             def run(rows: list[int], fits: dict[int, list[int]] = fits) -> Any:
                 if self._encoder is None:
-                    return on_model_thread(self._padded, [inputs[row] for row in rows])
-                return on_model_thread(self._vectors, self._encoder, [fits[row] for row in rows])
+                    return self._padded([inputs[row] for row in rows])
+                return self._vectors(self._encoder, [fits[row] for row in rows])
 
-            for rows, vectors in halving(lengths, self._budget, run):
+            for rows, vectors in halving(lengths, self._budget, run, at_once=self._at_once):
                 yield Batch(rows, vectors, prompt_tokens=sum(lengths[row] for row in rows))
 
     def choose(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
