@@ -19,6 +19,7 @@ from sqlllm.engine.batching import by_tokens
 from sqlllm.engine.memory import SHARE, free_bytes, is_out_of_memory, release
 from sqlllm.engine.prefixes import Tokens, common
 from sqlllm.engine.slots import Slots
+from sqlllm.engine.worker import beside
 
 if TYPE_CHECKING:
     from sqlllm.engine.engine import Engine
@@ -61,34 +62,45 @@ def begin(
     """Read beginnings, pass by pass; what finds no room is left out, as are empty ones.
 
     Args:
-        engine: What reads them, in the thread that runs models.
+        engine: What reads them.
         head: Tokens that all of them stand behind.
         beginnings: Key -> tokens.
         room: The most tokens to keep, with what rounding to pages takes.
     """
     lengths = {key: len(tokens) for key, tokens in beginnings.items() if tokens}
-    for keys in by_tokens(lengths, engine.budget.tokens):
-        widest = max(lengths[key] for key in keys)
-        fitting = keys[: max(room, 0) // widest]
-        if not fitting:
-            return
-        room -= len(fitting) * widest
-        page = Slots(len(fitting), widest)
-        new = [beginnings[key] for key in fitting]
+
+    def read(keys: list[int]) -> Slots | None:
+        page = Slots(len(keys), max(lengths[key] for key in keys))
+        new = [beginnings[key] for key in keys]
         try:
             engine.read(page, 0, new, [0] * len(new), head, wanted="none")
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             release()
+            return None
+        return page
+
+    batches = list(_fitting(lengths, engine, room))
+    for keys, page in beside(read, batches, min(engine.at_once, len(batches))):
+        if page is None:
             return
-        yield {key: Begun(page, at, lengths[key]) for at, key in enumerate(fitting)}
+        yield {key: Begun(page, at, lengths[key]) for at, key in enumerate(keys)}
+
+
+def _fitting(lengths: Mapping[int, int], engine: Engine, room: int) -> Iterator[list[int]]:
+    """What to read together, while there is room: for each row as much as the longest takes."""
+    for keys in by_tokens(lengths, engine.budget.tokens, engine.at_once):
+        widest = max(lengths[key] for key in keys)
+        fitting = keys[: max(room, 0) // widest]
+        if not fitting:
+            return
+        room -= len(fitting) * widest
+        yield fitting
 
 
 class KeptTexts:
     """The texts that an engine has read and keeps, while somebody holds them.
-
-    Only the thread that runs models reads (`begin`).
 
     Args:
         engine: What reads them.

@@ -145,7 +145,7 @@ def beside(
         >>> sorted(beside(len, ["a", "bcd"], at_once=2))
         [('a', 1), ('bcd', 3)]
     """
-    if at_once == 1 or _is_ours():
+    if at_once <= 1 or _is_ours():
         for item in items:
             yield item, on_model_thread(function, item)
         return

@@ -10,7 +10,6 @@ from sqlllm.engine.batching import ahead, windows
 from sqlllm.engine.kept import begin, room_for
 from sqlllm.engine.prefixes import Group, blocks, groups, shared
 from sqlllm.engine.prompt import Prompt, encode_all
-from sqlllm.engine.worker import stepped
 from sqlllm.errors import InputTooLong, SqlllmError, excerpt
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ def read(
 
 def _begun(part: Part, prompt: Prompt, kept: KeptTexts) -> Iterator[Part]:
     """Read the texts, or find them read: a part without rows after every forward pass."""
-    for made in stepped(kept.begin(part.head, part.bodies)):
+    for made in kept.begin(part.head, part.bodies):
         yield Part(made.head, {})
     same = len(made.head) - len(part.head)
     part.bodies = {row: [*text[same:], *prompt.tail] for row, text in part.bodies.items()}
@@ -135,7 +134,7 @@ def _grouped(part: Part, engine: Engine) -> Iterator[Part]:
     for block in blocks(fitting, room) if fitting else [[]]:
         begun: dict[int, Begun] = {}
         beginnings = {i: group.prefix for i, group in enumerate(block)}
-        for found in stepped(begin(engine, part.head, beginnings, 2 * room)):
+        for found in begin(engine, part.head, beginnings, 2 * room):
             begun |= {row: it for i, it in found.items() for row in block[i].rows}
             yield Part(part.head, {})
         rows += [row for group in block for row in group.rows]
