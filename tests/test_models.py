@@ -80,6 +80,27 @@ def test_the_kernel_for_cuda_gets_the_rows_apart(monkeypatch: pytest.MonkeyPatch
     np.testing.assert_allclose(model._encode(texts), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("shift", [0, 100, -100])
+@pytest.mark.parametrize("size", [1, 30])
+def test_attention_in_bfloat16_whatever_the_scores(size: float, shift: float) -> None:
+    """Exponentials of which none are too large, all are too large, or all are too small."""
+    import torch
+
+    from sqlllm.engine import encoder
+
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, 2, 21, 16) for _ in range(3))
+    query, key = query * size, torch.cat([key[..., :-1], torch.ones(1, 2, 21, 1)], -1)
+    query[..., -1] = shift * 4  # times 16 ** -0.5, added to all scores of a row
+    rough = [part.bfloat16() for part in (query, key, value)]
+    got, _ = encoder.attention(None, *rough, sqlllm_runs=[(0, 2, 8), (16, 1, 5)])
+    for rows in (slice(0, 8), slice(8, 16), slice(16, 21)):
+        q, k, v = (part[0, :, rows].float() for part in rough)
+        scores = (q @ k.transpose(1, 2) / 4).bfloat16().float()  # as they are in memory
+        expected = (scores.softmax(-1) @ v).transpose(0, 1)
+        torch.testing.assert_close(got[0, rows].float(), expected, rtol=0.05, atol=0.05)
+
+
 def test_an_encoder_that_takes_no_packed_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     from sqlllm.engine import encoder
 
