@@ -141,5 +141,5 @@ def test_products_have_few_sizes_whatever_is_asked(tmp_path: Path) -> None:
         for count in (1, 33, len(texts)):
             answered = collect(model.answer(task, texts[-count:]))
             assert len(answered) == count
-        assert max(seen) > 1000
+        assert max(seen) > 512  # also where two passes share the texts
         assert {size for size in seen if size != linear.rounded(size, "cpu")} == set()

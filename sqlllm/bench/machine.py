@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from sqlllm.bench.limits import Peaks
+from sqlllm.engine import linear
 from sqlllm.runtime.memory import give_back
 
 GEMM = {"cpu": 2048, "mps": 4096, "cuda": 8192}  # large enough to reach the peak, short to run
@@ -69,6 +70,9 @@ def peak_flops(device: str, dtype: str, *, rounds: int = 5) -> float:
             lambda: left @ right,
             lambda: torch.nn.functional.linear(left, right),  # the layout of a layer's weights
         ]
+        if linear.packs(device, f"torch.{dtype}"):
+            laid = linear.packed(right)
+            products.append(lambda: linear.product(left, laid))
         best = min(_timed(product, device, rounds) for product in products)
     return 2.0 * size**3 / best
 

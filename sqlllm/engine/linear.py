@@ -62,17 +62,7 @@ def speed_up(model: Any) -> list[Any]:
     It is what torch.compile makes of a frozen model, without a compiler. The output matrix stays
     plain: labels take rows of it. Whoever calls this compares the numbers afterwards.
     """
-    import torch
-
-    mkldnn: Any = torch.backends.mkldnn
-    if model.device.type != "cpu" or not mkldnn.is_available():
-        return []
-    operations = ("_linear_pointwise", "_reorder_linear_weight")
-    if not all(hasattr(torch.ops.mkldnn, name) for name in operations):
-        return []
-    if str(model.dtype) not in PRECISIONS:
-        return []
-    if model.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if not packs(model.device.type, str(model.dtype)):
         return []
     layers, head = [], model.get_output_embeddings()
     for module in list(model.modules()):
@@ -95,6 +85,31 @@ def speed_up(model: Any) -> list[Any]:
     return layers
 
 
+def packs(device: str, dtype: str) -> bool:
+    """Whether weights can lie there as oneDNN's kernels read them.
+
+    Example:
+        >>> packs("cuda", "torch.bfloat16")
+        False
+    """
+    import torch
+
+    mkldnn: Any = torch.backends.mkldnn
+    ours: Any = torch.ops.mkldnn
+    if device != "cpu" or not mkldnn.is_available() or dtype not in PRECISIONS:
+        return False
+    if not (hasattr(ours, "_linear_pointwise") and hasattr(ours, "_reorder_linear_weight")):
+        return False
+    return dtype != "torch.bfloat16" or bool(ours._is_mkldnn_bf16_supported())
+
+
+def packed(weight: Any) -> Any:
+    """A layer's weights (out, in), laid out for its products."""
+    import torch
+
+    return torch.ops.mkldnn._reorder_linear_weight(weight, TOKENS)
+
+
 def undo(layers: Iterable[Any]) -> None:
     """Give layers their own forward pass and plain weights back."""
     from torch.nn import Linear, Parameter
@@ -106,10 +121,8 @@ def undo(layers: Iterable[Any]) -> None:
 
 
 def _pack(module: Any) -> None:
-    import torch
-
     plain = module._parameters.pop("weight").detach()  # oneDNN's tensors can't be parameters
-    module.weight = torch.ops.mkldnn._reorder_linear_weight(plain, TOKENS)
+    module.weight = packed(plain)
 
 
 def is_linear(module: Any) -> bool:
@@ -135,9 +148,14 @@ def _is_intermediate(module: Any) -> bool:
 
 
 def _linear(self: Any, x: Any) -> Any:
+    return product(x, self.weight, self.bias)
+
+
+def product(x: Any, weight: Any, bias: Any = None) -> Any:
+    """(..., in) times weights that were `packed`: (..., out)."""
     import torch
 
-    return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
 def _intermediate(self: Any, x: Any) -> Any:
