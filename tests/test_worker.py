@@ -197,8 +197,8 @@ def test_who_needs_all_cores_waits_for_one_pass_only() -> None:
         next(passes)
         before = len(done)
         on_model_thread(time.sleep, 0)
-        assert len(done) - before <= 6
-    assert len(done) < 20
+        assert len(done) - before <= 12
+    assert len(done) < 40
 
 
 def test_results_come_as_they_are_done_and_errors_after_what_runs() -> None:
@@ -210,7 +210,7 @@ def test_results_come_as_they_are_done_and_errors_after_what_runs() -> None:
         return seconds
 
     ended: list[float] = []
-    assert [item for item, _ in beside(wait, [0.2, 0.03], at_once=2)] == [0.03, 0.2]
+    assert [item for item, _ in beside(wait, [0.4, 0.03], at_once=2)] == [0.03, 0.4]
     ended.clear()
     with pytest.raises(ZeroDivisionError):
         list(beside(wait, [0.2, 0.01, 0.3, 0.4, 0.5], at_once=2))
@@ -233,7 +233,7 @@ def test_steps_of_several_come_as_they_are_made() -> None:
             where[name].add(threading.current_thread().name.rpartition("_")[0])
             yield f"{name}{i}"
 
-    found = list(stepped(steps("slow", 0.05, 4), steps("fast", 0.01, 4)))
+    found = list(stepped(steps("slow", 0.3, 4), steps("fast", 0.01, 4)))
     assert sorted(found) == sorted(f"{name}{i}" for name in where for i in range(4))
     assert found[:2] == ["fast0", "fast1"]
     assert where["fast"] == {"sqlllm-model-side"}
@@ -264,8 +264,6 @@ def test_a_model_thread_waits_for_no_other() -> None:
 CHECK = """
 import threading, torch
 torch.set_num_threads({all})
-from sqlllm.engine.memory import Budget
-from sqlllm.engine.slots import Slots
 from sqlllm.engine.worker import beside, on_model_thread, sides
 def threads(_):
     (torch.randn(300, 300) @ torch.randn(300, 300)).exp()

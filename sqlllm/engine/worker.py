@@ -63,7 +63,7 @@ def _cores() -> _Cores:
 
 
 class _Turns:
-    """All cores for one, or a share for each of the sides; who waits for all is let in first."""
+    """All cores for one, or a share for each of the sides; who waits for all keeps others out."""
 
     def __init__(self) -> None:
         self._next = threading.Lock()
