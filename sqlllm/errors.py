@@ -16,6 +16,7 @@
   x BudgetExceeded         a budget is used up: what was answered is kept
   x JobRunning             another process runs the same job, or has the database open
   x StorageError           the cache or the record of runs can't be read or written
+    + NotDelivered         all is done and committed, but the result is not where it belongs
 
 Not errors, but warnings: StorageWarning, when answers or usage are not kept, or were lost.
 
@@ -113,6 +114,10 @@ class JobRunning(SqlllmError):
 
 class StorageError(SqlllmError):
     """The cache or the record of runs can't be read or written."""
+
+
+class NotDelivered(StorageError):
+    """All is done and committed, but the result is not where it belongs: don't repeat it."""
 
 
 class StorageWarning(UserWarning):

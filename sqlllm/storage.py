@@ -25,6 +25,8 @@ DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
 MOST_OPEN = 32  # files; each takes three of the process's descriptors
 
+logging.getLogger("sqlllm").addHandler(logging.NullHandler())  # else Python says all twice
+
 _OPENED: deque[weakref.ref[Database]] = deque()
 _OPENING = threading.Lock()
 

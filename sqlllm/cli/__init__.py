@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlllm.cli import bench, cache, defaults, doctor, output, run, shell, sql, usage
@@ -34,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for command in (bench, cache, doctor, run, shell, sql, usage):
         command.add_parser(commands)
     given = parser.parse_args(argv)
+    # As `>&-` leaves it; a file that is opened must not become the standard output.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     try:
         with _plain_warnings():
             code = _run(given)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ def add_parser(commands: Any) -> None:
     what = parser.add_subparsers(dest="what", required=True)
     what.add_parser("info", help="where it is, how large, and the questions that have answers")
     prune = what.add_parser("prune", help="drop what was used longest ago")
-    prune.add_argument("--days", type=float, help="drop what was not used for so many days")
+    prune.add_argument("--days", type=_days, help="drop what was not used for so many days")
     prune.add_argument(
         "--to", type=_size, metavar="SIZE", help="drop until this is left: 500MB, 2GB"
     )
@@ -90,6 +91,17 @@ def _size(text: str) -> int:
         msg = f"must be a size such as 500MB or 2GB, not {text!r}"
         raise argparse.ArgumentTypeError(msg)
     return int(float(found[1]) * UNITS[(found[2] or "B").upper()])
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = math.nan
+    if not days >= 0:
+        msg = f"must be a number of days, 0 or more, not {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return days
 
 
 def _shown(size: float) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlllm.errors import CallError
+from sqlllm.errors import CallError, NotDelivered
 
 FORMATS = ("table", "markdown", "csv", "json", "parquet")
 
@@ -52,6 +52,10 @@ def send(path: Path) -> None:
         sys.stdout.buffer.flush()
     except BrokenPipeError:  # the reader, such as `head`, has all that it wants
         closed()
+    except OSError as error:
+        closed()
+        msg = f"all is done, but the result can't be written: {error.strerror or error}"
+        raise NotDelivered(msg, hint="see whether the disk behind it is full") from error
 
 
 def closed() -> None:

@@ -7,12 +7,21 @@ import json
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from sqlllm.cli import defaults, output
-from sqlllm.errors import BudgetExceeded, CallError, ConfigError, JobRunning, SqlllmError
+from sqlllm.errors import (
+    BudgetExceeded,
+    CallError,
+    ConfigError,
+    JobRunning,
+    NotDelivered,
+    SqlllmError,
+)
 
 Event = Mapping[str, Any]
 
@@ -23,13 +32,14 @@ exit codes:
   2    wrong call
   3    a budget is used up
   4    another run of the job is going on, or another process has the database open
+  5    done and committed, but the result can't be put where it belongs: don't start again for it
   130  interrupted (Ctrl-C or SIGTERM), after the model's current batch
 
-The script is one transaction: a run that doesn't end with 0 leaves the database as it was. Start
-the same command again to go on: every answer that was there already comes from the cache, so
-nothing is paid twice. A script with BEGIN or COMMIT of its own, or that DuckDB can't run in one
-transaction, is committed statement by statement; a second start begins with the first statement,
-so write those to be repeated (CREATE OR REPLACE, MERGE, INSERT ... WHERE id NOT IN ...).
+The script is one transaction: a run that ends with another code than 0 or 5 leaves the database as
+it was. Start the same command again to go on: every answer that was there already comes from the
+cache, so nothing is paid twice. A script with BEGIN or COMMIT of its own, or that DuckDB can't run
+in one transaction, is committed statement by statement; a second start begins with the first
+statement, so write those to be repeated (CREATE OR REPLACE, MERGE, INSERT ... WHERE id NOT IN ...).
 """
 
 
@@ -73,7 +83,7 @@ def add_parser(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Run the job; the exit code."""
-    report = _told_as_json if given.json else _told_as_text()
+    report = _while_heard(_told_as_json if given.json else _told_as_text())
     began = False
 
     def tell(event: Event) -> None:
@@ -81,6 +91,10 @@ def run(given: argparse.Namespace) -> int:
         began = True
         report(event)
 
+    if given.json:  # `main` puts it back
+        warnings.showwarning = lambda message, *_, **__: report(
+            {"event": "warning", "message": str(message)}
+        )
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         _run(given, tell)
@@ -90,7 +104,8 @@ def run(given: argparse.Namespace) -> int:
         if not isinstance(error, SqlllmError) and not type(error).__module__.startswith("_duckdb"):
             raise
         if not given.json:
-            print(f"sqlllm: {error}", file=sys.stderr)
+            with suppress(OSError):
+                print(f"sqlllm: {error}", file=sys.stderr)
         elif not began:
             report({"event": "refused", "message": str(error)})
         return _code(error, began)
@@ -102,6 +117,8 @@ def _code(error: Exception, began: bool) -> int:
         return 4
     if isinstance(error, BudgetExceeded):
         return 3
+    if isinstance(error, NotDelivered):
+        return 5
     return 2 if isinstance(error, ConfigError | CallError) and not began else 1
 
 
@@ -127,6 +144,21 @@ def _run(given: argparse.Namespace, tell: Callable[[Event], None]) -> None:
     )
     with output.on_stdout() as spare:
         run_job(job, tell, spare=spare, screen=output.screen())
+
+
+def _while_heard(tell: Callable[[Event], None]) -> Callable[[Event], None]:
+    """The same, and nothing once nobody reads standard error: the job goes on."""
+    heard = True
+
+    def told(event: Event) -> None:
+        nonlocal heard
+        if heard:
+            try:
+                tell(event)
+            except OSError:
+                heard = False
+
+    return told
 
 
 def _told_as_json(event: Event) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sqlllm import files
 from sqlllm.cli import defaults, output
 from sqlllm.errors import CallError
 from sqlllm.interrupt import end_query, stopping
@@ -65,11 +66,14 @@ def run(
     if to is not None and not has_rows:
         msg = "the last statement returns no rows to write"
         raise CallError(msg, hint="end with a SELECT, or leave out --to")
+    if to is not None:
+        files.check(to, "result")
     target = to or (spare if has_rows else None)
     for step in script:
         if step is script[-1] and target is not None:
             screen = output.screen() if to is None else None
-            save(db, step, target, form or form_of(to), screen=screen)
+            with files.whole(target) as part:
+                save(db, step, part, form or form_of(to), screen=screen)
         else:
             db.execute(step.text)
             drained(db)

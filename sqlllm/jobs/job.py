@@ -52,6 +52,9 @@ class JobFile:
         if self.output is not None and self.output not in FORMATS:
             msg = f"unknown output {self.output!r}"
             raise ConfigError(msg, hint=did_you_mean(self.output, FORMATS))
+        if self.report_texts not in (True, False):  # "false" would show them
+            msg = f"report_texts must be true or false, not {self.report_texts!r}"
+            raise ConfigError(msg)
 
     @classmethod
     def load(cls, path: Path, **given: Any) -> JobFile:
@@ -72,6 +75,15 @@ class JobFile:
         return replace(job, script=job.script.resolve())
 
     @property
+    def sql(self) -> str:
+        """What the script says.
+
+        Raises:
+            ConfigError: It can't be read, or isn't UTF-8.
+        """
+        return _text(self.script, "script")
+
+    @property
     def form(self) -> str:
         """The format of the result."""
         return self.output or form_of(self.to)
@@ -89,13 +101,30 @@ def form_of(path: Path | None) -> str:
     return SUFFIXES.get(path.suffix.lower() if path else "", "table")
 
 
+TYPES: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("script", "database", "name", "to", "output", "report"), (str, "text")),
+    **dict.fromkeys(("variables", "budgets"), (dict, "a table")),
+    "report_samples": (int, "a number"),
+    "report_texts": (bool, "true or false"),
+}
+"""Of a job file's own entries; the settings have theirs."""
+
+
+def _text(path: Path, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        msg = f"the {what} {str(path)!r} can't be read: {error.strerror}"
+        raise ConfigError(msg) from error
+    except UnicodeDecodeError as error:
+        msg = f"the {what} {str(path)!r} is not UTF-8: {error}"
+        raise ConfigError(msg, hint="`iconv -t utf-8` converts text") from error
+
+
 def _read(path: Path) -> dict[str, Any]:
     """The entries of a job file, as arguments of `JobFile`."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        msg = f"the job file {str(path)!r} can't be read: {error.strerror}"
-        raise ConfigError(msg) from error
+        values = tomllib.loads(_text(path, "job file"))
     except tomllib.TOMLDecodeError as error:
         msg = f"{path} is not valid TOML: {error}"
         raise ConfigError(msg) from error
@@ -108,6 +137,11 @@ def _read(path: Path) -> dict[str, Any]:
     if "script" not in values:
         msg = f"{path} names no script"
         raise ConfigError(msg, hint='write script = "job.sql"')
+    for name in own & set(values):
+        kind, called = TYPES[name]
+        if type(values[name]) is not kind:
+            msg = f"{path}: {name} must be {called}, not {values[name]!r}"
+            raise ConfigError(msg)
     for name in ("script", "database", "to", "report", "cache_file", "state_file"):
         if name in values and values[name] != ":memory:":
             values[name] = path.parent / Path(values[name]).expanduser()

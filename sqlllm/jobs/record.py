@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 import sqlllm
-from sqlllm.errors import BudgetExceeded, StorageError, first_line
+from sqlllm.errors import BudgetExceeded, NotDelivered, StorageError, first_line
 from sqlllm.runtime.runs import Job, Runs
 from sqlllm.storage import warn
 
@@ -79,7 +79,7 @@ def before(killed: Mapping[str, Any]) -> str:
 
 
 def _state(error: BaseException | None) -> str:
-    if error is None:
+    if error is None or isinstance(error, NotDelivered):
         return "done"
     if isinstance(error, BudgetExceeded):
         return "budget"

@@ -68,7 +68,7 @@ def _copy(db: Any, step: Step, path: Path, how: str) -> int:
     if step.is_query:
         ((count,),) = db.execute(f"COPY (\n{step.text}\n) TO {target} ({how})").fetchall()
         return int(count)
-    found = db.sql(step.text)  # EXPLAIN, CALL, INSERT ... RETURNING can't stand in COPY
+    found = db.sql(step.text)  # EXPLAIN, CALL, PIVOT, INSERT ... RETURNING can't stand in COPY
     rows = found.to_arrow_table() if hasattr(found, "to_arrow_table") else found.arrow()
     with duckdb.connect() as other:
         other.register("result", rows)

@@ -14,10 +14,12 @@ from typing import Any
 
 import duckdb
 
+from sqlllm import files
 from sqlllm.connection import Connection, connect
 from sqlllm.errors import (
     CallError,
     JobRunning,
+    NotDelivered,
     StorageError,
     excerpt,
     first_line,
@@ -34,6 +36,7 @@ from sqlllm.runtime.budget import Meter
 from sqlllm.runtime.caches import file_cache
 from sqlllm.runtime.runs import Job, Runs
 from sqlllm.settings import Settings
+from sqlllm.storage import warn
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,7 @@ def run(
         JobRunning: Another run of the job is going on, or another process has the database open.
         BudgetExceeded: A budget is used up; the next start continues.
         StorageError: Answers or the record of runs could not be kept.
+        NotDelivered: All is committed, but the result could not be put at `to`.
         ConfigError: The job file or a setting is wrong.
 
     Example:
@@ -170,6 +174,8 @@ class _JobRun:
         self.report: JobReport | None = None
         self.record = Record(self.runs)
         self.script: list[Step] = []
+        self.target: Path | None = None
+        self._part: Path | None = None  # where the result is written until all is committed
         self._spare, self._screen = spare, screen
         self._null = uuid.uuid4().hex
 
@@ -177,12 +183,15 @@ class _JobRun:
         """From the lock to the record of how it ended."""
         started = time.monotonic()
         with duckdb.connect() as parser:
-            self.script = steps(parser, self.job.script.read_text(encoding="utf-8"))
+            self.script = steps(parser, self.job.sql)
         has_rows = bool(self.script) and self.script[-1].has_rows
         if self.job.to is not None and not has_rows:
             msg = f"the last statement of {self.job.script} returns no rows to write"
             raise CallError(msg, hint="end the script with a SELECT, or leave out `to`")
+        if self.job.to is not None:
+            files.check(self.job.to, "result")
         self.target = self.job.to or (self._spare if has_rows else None)
+        self._part = files.part_of(self.target) if self.target is not None else None
         _check_cache(self.settings)
         self.report = JobReport(self.job, self.script) if self.job.report is not None else None
         with self.runs.only(self.key) as killed:
@@ -198,19 +207,13 @@ class _JobRun:
                     self.events.tell("note", message=before(killed))
                 whole = self._execute()
             except BaseException as error:
+                if self._part is not None and not isinstance(error, NotDelivered):
+                    files.remove(self._part)
                 self._ended(error, time.monotonic() - started)
                 raise
-            finally:
-                self._part.unlink(missing_ok=True) if self.target else None
             seconds = time.monotonic() - started
             self._ended(None, seconds)
         return RunResult(self.record.run, self.key.name, count, whole, seconds, self.asked.total)
-
-    @property
-    def _part(self) -> Path:
-        """Where the result is written until all is committed."""
-        assert self.target is not None
-        return self.target.with_name(f".{self.target.name}.part")
 
     def _execute(self) -> bool:
         """Run the statements; whether in one transaction."""
@@ -277,7 +280,7 @@ class _JobRun:
         self.events.tell("statement_done", statement=number, **shown(counts, seconds))
 
     def _run_step(self, db: Connection, number: int, step: Step) -> None:
-        if self.target is not None and number == len(self.script):
+        if self._part is not None and number == len(self.script):
             screen = self._screen if self.job.to is None else None
             save(db, step, self._part, self.job.form, screen=screen, null=self._null)
         else:
@@ -285,15 +288,27 @@ class _JobRun:
             drained(db)
 
     def _deliver(self) -> None:
-        if self.target is not None:
+        if self.target is None or self._part is None:
+            return
+        try:
             self._part.replace(self.target)
+        except OSError as error:
+            reason = error.strerror or error
+            msg = f"all is committed, but the result can't be put at {self.target}: {reason}"
+            there = self._part.exists()
+            hint = f"it is in {self._part}" if there else "ask for it with another script"
+            raise NotDelivered(msg, hint=hint) from error
 
     def _ended(self, error: BaseException | None, seconds: float) -> None:
         state, message = self.record.ended(error, self.asked.models)
         if self.report is not None:
             self.report.write(self.record.run, self.key.name, state, message, self.asked.models)
-        event = "run_done" if error is None else "run_failed"
-        self.events.tell(event, state=state, message=message, **shown(self.asked.total, seconds))
+        event = "run_done" if state == "done" else "run_failed"
+        said = shown(self.asked.total, seconds)
+        try:
+            self.events.tell(event, state=state, message=message, **said)
+        except Exception as failed:  # it has ended as it has, whoever hears of it
+            warn(f"`on_event` failed on {event}: {type(failed).__name__}: {first_line(failed)}")
 
 
 def _check_cache(settings: Settings) -> None:

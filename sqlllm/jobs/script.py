@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from sqlllm.connection import Connection
+from sqlllm.errors import CallError
 from sqlllm.rewrite.script import bare, split
 
 
@@ -59,9 +60,10 @@ def _step(con: duckdb.DuckDBPyConnection | Connection, piece: str) -> Step:
     statement = con.extract_statements(piece)[-1]
     kind, text = statement.type.name, bare(piece)
     rows = [str(result) for result in statement.expected_result_type]
-    has_rows = kind in ("SELECT", "MULTI") or rows == ["ExpectedResultType.QUERY_RESULT"]
+    pivots = kind == "MULTI" and QUERY.match(text) is not None
+    has_rows = kind == "SELECT" or pivots or rows == ["ExpectedResultType.QUERY_RESULT"]
     returning = re.search(r"\bRETURNING\b", text, re.IGNORECASE) is not None
-    is_query = kind in ("SELECT", "MULTI") and QUERY.match(text) is not None
+    is_query = kind == "SELECT" and QUERY.match(text) is not None  # MULTI: COPY gives no count
     return Step(text, kind, is_query, has_rows or returning)
 
 
@@ -101,10 +103,21 @@ def one_by_one(db: Connection, script: Sequence[Step], run: Run) -> None:
     try:
         for number, step in enumerate(script, 1):
             run(db, number, step)
+        _check_closed(db)
     except BaseException:
         with suppress(duckdb.Error):
             db.execute("ROLLBACK")  # a transaction of the script's own
         raise
+
+
+def _check_closed(db: Connection) -> None:
+    """Refuse a transaction that the script left open: what it did would be lost."""
+    try:
+        db.execute("BEGIN TRANSACTION")
+    except duckdb.TransactionException:
+        msg = "the script leaves a transaction open, and what it did there is undone"
+        raise CallError(msg, hint="end it with COMMIT") from None
+    db.execute("ROLLBACK")
 
 
 def drained(db: Any) -> None:

@@ -1,0 +1,58 @@
+"""Files that are there whole or not at all, and that are refused before anything is asked."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sqlllm.errors import ConfigError
+
+
+def check(path: Path, what: str) -> None:
+    """Refuse what can't be written.
+
+    Args:
+        path: The file.
+        what: What it is to be, for the message: `report`.
+
+    Raises:
+        ConfigError: There is a folder or a device, or no folder to write in.
+    """
+    if path.is_dir():
+        msg = f"the {what} {str(path)!r} is a folder"
+        raise ConfigError(msg, hint=f"name a file in it, such as {str(path / what)!r}")
+    if path.exists() and not path.is_file():
+        msg = f"the {what} {str(path)!r} is no file"
+        raise ConfigError(msg, hint="name a file; it is replaced when all is done")
+    if not path.parent.is_dir():
+        msg = f"there is no folder {str(path.parent)!r} for the {what}"
+        raise ConfigError(msg, hint=f"make it, or write the {what} elsewhere")
+    if not os.access(path.parent, os.W_OK):
+        msg = f"the folder {str(path.parent)!r} of the {what} can't be written"
+        raise ConfigError(msg, hint=f"make it writable, or write the {what} elsewhere")
+
+
+def part_of(path: Path) -> Path:
+    """A name beside the file, of no other, for what takes its place when it is whole."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """What is written there takes the file's place in the end; of what fails, nothing is left."""
+    part = part_of(path)
+    try:
+        yield part
+        if part.exists():
+            part.replace(path)
+    finally:
+        remove(part)
+
+
+def remove(path: Path) -> None:
+    """A file that may be gone, or be where nothing can be removed; no error for it."""
+    with suppress(OSError):
+        path.unlink()
