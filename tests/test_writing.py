@@ -238,14 +238,18 @@ def test_an_architecture_that_the_engine_cannot_run(tmp_path: Path, pattern: str
         assert "runs by transformers' generate" in str(db.explain("SELECT ai.complete('a')"))
 
 
-def test_many_labels_are_scored_in_parts(model: CausalModel) -> None:
+def test_many_labels_are_scored_in_parts(
+    model: CausalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import numpy as np
 
     labels = tuple(f"topic {i} of {i % 7}" for i in range(300))
     task = sqlllm.Task("choose", labels=labels)
     engine = model._engine
     assert isinstance(engine, Engine)
+    monkeypatch.setattr(model, "window", 1 << 13)  # bytes are tokens here
     whole = collect(model.choose(task, TEXTS[:3]))
+    assert set(whole) == {0, 1, 2}
     engine.budget.tokens = 64
     parts = collect(model.choose(task, TEXTS[:3]))
     for row, odds in whole.items():

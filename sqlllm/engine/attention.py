@@ -49,6 +49,7 @@ class Step:
         wanted: The tokens whose hidden states are asked for, indices into the T: the last of each
             row, or none; None: all.
         only_writes: Stop with `Written` where keys and values are kept.
+        windows: Those that layers have named, for who asks afterwards.
     """
 
     slots: Slots
@@ -65,6 +66,7 @@ class Step:
     before: int = 0
     wanted: Any = None
     only_writes: bool = False
+    windows: set[int] = field(default_factory=set)
     masks: dict[Any, Any] = field(default_factory=dict)  # made by the first layer that needs one
 
     def own_mask(self, window: int | None, group: int, dtype: Any) -> Any:
@@ -123,6 +125,8 @@ def attention(
     heads, size = query.shape[1], query.shape[3]
     scale = size**-0.5 if scaling is None else scaling
     group = heads // key.shape[1]
+    if sliding_window:
+        step.windows.add(sliding_window)
     window = sliding_window if sliding_window and step.last >= sliding_window else None
     step.slots.write(
         layer, step.rows, step.places, key[0].transpose(0, 1), value[0].transpose(0, 1)

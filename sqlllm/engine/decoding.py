@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlllm.engine.kept import lay
 from sqlllm.engine.lookup import Lookup
-from sqlllm.engine.memory import is_out_of_memory, no_room
+from sqlllm.engine.memory import no_room, ran_out
 from sqlllm.engine.slots import Slots
 from sqlllm.engine.worker import on_model_thread, stepped
 
@@ -75,7 +75,7 @@ def decode(
     try:
         on_model_thread(engine.prefix, head)
     except Exception as error:  # the first pass asks for it again, and makes room
-        if not is_out_of_memory(error):
+        if not ran_out(error):
             raise
     for group in _alike(rows):
         at_once = engine.at_once if len(group) >= engine.at_once * engine.ridge else 1
@@ -124,7 +124,7 @@ class _Writer:
             try:
                 self._advance(fresh or self.active, first, draft=not fresh)
             except Exception as error:
-                if not is_out_of_memory(error):
+                if not ran_out(error):
                     raise
                 self._shrink(fresh, error)
                 continue
@@ -207,7 +207,7 @@ class _Writer:
         rows = [*self.active, *fresh]
         for row in (*rows, *self.waiting):
             row.begun = None
-        if not self.engine.texts.clear() and self.slots.rows == 1:
+        if not self.engine.let_go(self.head) and self.slots.rows == 1:
             raise no_room(len(rows[0].tokens), error) from error
         read = sum(len(row.tokens) - row.kept for row in fresh)
         held = self.slots.rows * self.at_once

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sqlllm.errors import ConfigError
+
 
 def device() -> str:
     """`cuda`, `mps` or `cpu`."""
@@ -32,6 +34,14 @@ def precision(place: str) -> str:
     if known.get("architecture") == "x86_64":  # a fact, where a measurement could change its mind
         return "bfloat16" if known.get("avx512_bf16") or known.get("amx_bf16") else "float32"
     return "bfloat16" if 1.3 * _seconds(torch.bfloat16) < _seconds(torch.float32) else "float32"
+
+
+def no_numbers(dtype: Any) -> ConfigError:
+    """The error for a model whose numbers are too large for its precision, or aren't any."""
+    name = str(dtype).removeprefix("torch.")
+    half = name == "float16"
+    hint = "add `?dtype=float32` to its URI" if half else "see whether its files are whole"
+    return ConfigError(f"the model's numbers aren't finite in {name}", hint=hint)
 
 
 def _seconds(dtype: Any) -> float:

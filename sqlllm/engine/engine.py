@@ -10,12 +10,13 @@ from typing import Any
 
 from sqlllm.engine import attention, steps
 from sqlllm.engine.attention import Step
-from sqlllm.engine.device import precision
+from sqlllm.engine.device import no_numbers, precision
 from sqlllm.engine.int8 import quantize
 from sqlllm.engine.kept import KeptTexts
 from sqlllm.engine.last_layer import narrow, widen
 from sqlllm.engine.linear import filled, rounded, speed_up, undo
 from sqlllm.engine.memory import Budget, rows_that_fit
+from sqlllm.engine.positions import most_positions, rotations, window
 from sqlllm.engine.slots import Slots
 from sqlllm.engine.steps import Wanted
 from sqlllm.engine.worker import sides
@@ -64,9 +65,12 @@ class Engine:
     def __init__(self, model: Any, *, in_int8: bool = False) -> None:
         self.model = model
         self.device: str = model.device.type
+        self.place = str(model.device)  # which of several, for its memory
         self.budget = Budget(TOKENS.get(self.device, 4096), ROWS.get(self.device, 256))
         self.ridge = RIDGE.get(self.device, 32)
-        self.at_once = 1 if _remembers(model) else sides(self.device)
+        self.at_once = 1 if rotations(model, "dynamic", "longrope") else sides(self.device)
+        self.most_positions = most_positions(model)
+        self._windows: set[int] = set()  # that layers have named
         self._base = model.base_model
         self._head = model.get_output_embeddings()
         config = model.config
@@ -186,7 +190,15 @@ class Engine:
 
     def rows_for(self, capacity: int) -> int:
         """How many rows of `capacity` tokens of their own to hold at once."""
-        return rows_that_fit(capacity * self.token_bytes, self.device, self.budget.rows)
+        return rows_that_fit(capacity * self.token_bytes, self.place, self.budget.rows)
+
+    def let_go(self, head: tuple[int, ...] = ()) -> bool:
+        """Drop what can be read again: texts, and what other tasks begin with; whether any was."""
+        with self._reading:
+            others = [tokens for tokens in self._prefixes if tokens != head]
+            for tokens in others:
+                del self._prefixes[tokens]
+        return self.texts.clear() or bool(others)
 
     def _forward(self, ids: Any, step: Step) -> Any:
         run = rounded(len(ids), self.device)
@@ -198,6 +210,7 @@ class Engine:
                 use_cache=False,
                 sqlllm_step=step,
             )
+        self._windows |= step.windows
         hidden = out[0][0]
         if step.wanted is None:
             return hidden[: len(ids)]
@@ -224,6 +237,8 @@ class Engine:
         self.model.set_attn_implementation("eager")  # others leave out what they can't do
         with inference():
             expected = self.model(input_ids=self._tensor([tokens])).logits[0, -2:].float()
+        if not bool(expected.isfinite().all()):
+            raise no_numbers(self.model.dtype)
         self.model.set_attn_implementation(attention.register())
         most = INT8 if in_int8 else self._tolerance
         # A model's own code may want its plain layers.
@@ -231,11 +246,13 @@ class Engine:
             changed, slots = change(self.model), Slots(2, TRIED)
             try:
                 difference = self._difference(slots, tokens, expected)
-                if difference < most:
+                if difference < most and not (window(self.model.config) and not self._windows):
                     self._try_narrowing(tokens)
                     return slots.bytes_per_token()
                 where = "in int8" if in_int8 else "for packed rows"
                 reason = f"gives other numbers {where} (by {difference:.0%})"
+                if difference < most:
+                    reason = "doesn't tell its layers' window"
             except Exception as error:  # whatever a model's own code makes of it
                 reason = f"can't take packed rows ({type(error).__name__}: {error})"
             undo(changed)
@@ -284,12 +301,6 @@ class Engine:
         import torch
 
         return torch.tensor(rows, device=self.model.device)
-
-
-def _remembers(model: Any) -> bool:
-    """Whether its rotations change with the longest position of a pass."""
-    kinds = [str(getattr(module, "rope_type", "")) for module in model.modules()]
-    return any(kind in found for kind in ("dynamic", "longrope") for found in kinds)
 
 
 class Unsuitable(Exception):

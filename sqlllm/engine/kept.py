@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlllm.engine.batching import by_tokens
-from sqlllm.engine.memory import SHARE, free_bytes, is_out_of_memory, release
+from sqlllm.engine.memory import SHARE, free_bytes, ran_out, release
 from sqlllm.engine.prefixes import Tokens, common
 from sqlllm.engine.slots import Slots
 from sqlllm.engine.worker import beside
@@ -51,7 +51,7 @@ def room_for(engine: Engine, passes: int, kept: int = 0) -> int:
         passes: How many.
         kept: Tokens that are kept already and whose memory counts as free.
     """
-    free = free_bytes(engine.device) + kept * engine.token_bytes
+    free = free_bytes(engine.place) + kept * engine.token_bytes
     fitting = int(free * SHARE / 2) // max(engine.token_bytes, 1)
     return max(min(fitting, passes * engine.budget.tokens), 0)
 
@@ -75,7 +75,7 @@ def begin(
         try:
             engine.read(page, 0, new, [0] * len(new), head, wanted="none")
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not ran_out(error):
                 raise
             release()
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ SHARE = 0.5
 """Of the free memory that a batch is planned for; the rest is for activations and neighbours."""
 
 
+CGROUP = Path("/sys/fs/cgroup")  # version 2, of a container
+
 VOCABULARY = ("embed", "lm_head", "wte")
 """What the names of matrices have that hold a row per token of the vocabulary."""
 
@@ -28,16 +31,22 @@ def free_bytes(device: str) -> int:
     import torch
 
     if device.startswith("cuda"):
-        free, _ = torch.cuda.mem_get_info()
-        held = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        free, _ = torch.cuda.mem_get_info(device)
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(free + held)
     import psutil
 
     free = int(psutil.virtual_memory().available)
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    limit = CGROUP / "memory.max"
     if limit.is_file() and (most := limit.read_text().strip()).isdigit():
-        free = min(free, int(most) - int(used.read_text()))
+        free = min(free, int(most) - int((CGROUP / "memory.current").read_text()) + _cached())
     return max(free, 0)
+
+
+def _cached() -> int:
+    """What counts as the container's, but goes when it is needed: pages of files, as of weights."""
+    counts = dict(map(str.split, (CGROUP / "memory.stat").read_text().splitlines()))
+    return int(counts["active_file"]) + int(counts["inactive_file"])
 
 
 def check_weights(folder: Path, dtype: str, device: str, name: str) -> None:
@@ -96,14 +105,21 @@ def size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch could not allocate: it has a class of its own for CUDA only."""
+def ran_out(error: BaseException) -> bool:
+    """Whether torch could not allocate: it has a class of its own for CUDA only.
+
+    What the failed pass held is then let go: the error's frames would keep it while it is tried
+    again with less.
+    """
     import torch
 
-    words = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    words = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+    found = isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
     )
+    if found:
+        traceback.clear_frames(error.__traceback__)
+    return found
 
 
 def release() -> None:
@@ -161,7 +177,7 @@ def halving(
         try:
             return run(rows)
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not ran_out(error):
                 raise
             return _NoRoom(error)
 

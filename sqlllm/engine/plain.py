@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlllm.engine.engine import TOKENS, inference
+from sqlllm.engine.device import no_numbers
+from sqlllm.engine.engine import TOKENS, TRIED, inference
 from sqlllm.engine.memory import Budget
 
 if TYPE_CHECKING:
@@ -25,11 +26,21 @@ class Plain:
     """
 
     texts: None = None  # none are kept
+    most_positions: None = None  # as many as the model has
     at_once = 1  # a model's own way may keep something between passes
 
     def __init__(self, model: Any) -> None:
+        import torch
+        from transformers import GenerationConfig
+
         self.model = model
+        # `generate` takes from it what a call doesn't say: beams, words that may not come again.
+        model.generation_config = GenerationConfig()
         self.budget = Budget(TOKENS.get(model.device.type, 4096), 64)
+        with inference():
+            some = torch.arange(TRIED, device=model.device)[None] % model.config.vocab_size
+            if not bool(model(input_ids=some, use_cache=False).logits.isfinite().all()):
+                raise no_numbers(model.dtype)
 
     def score(self, bodies: Sequence[Sequence[int]], trie: LabelTrie) -> Any:
         """Mean log-probability of each label's tokens: each label in a row of its own."""

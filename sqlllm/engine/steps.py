@@ -134,7 +134,9 @@ def _tensors(
     import torch
 
     def put(array: Any) -> Any:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
+        # Only CUDA copies at once what may be gone when the device gets to it.
+        waits = torch.device(device).type != "cuda"
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=not waits)
 
     width = int(counts.max())
     starts = np.cumsum(counts) - counts

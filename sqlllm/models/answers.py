@@ -29,11 +29,11 @@ def room(task: Task, tokens: int) -> int:
 
 
 def longest(task: Task, space: int) -> int:
-    """The longest text that leaves room for its answer in a space of so many tokens."""
+    """The longest text that leaves room for its answer in a space of so many; 0 or less: none."""
     text = space - room(task, 0)
     if task.whole and task.max_tokens is None:
         text = min(text, (space - SPARE) // 3)
-    return max(text, 0)
+    return text
 
 
 def complaint(task: Task, row: Row, text: str) -> BadAnswer | None:

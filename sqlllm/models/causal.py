@@ -14,7 +14,7 @@ from sqlllm.engine.device import device, model_digest, precision
 from sqlllm.engine.memory import check_weights, halving
 from sqlllm.engine.prompt import Prompt, answers, encode, encode_all, prompt_of
 from sqlllm.engine.worker import stepped
-from sqlllm.errors import ConfigError, SqlllmError
+from sqlllm.errors import ConfigError, InputTooLong, SqlllmError
 from sqlllm.models.answers import complaint, longest, room, up_to_stop
 from sqlllm.models.base import ANSWERS, Batch, Model
 from sqlllm.models.labels import each_label, questions_of
@@ -114,6 +114,10 @@ class CausalModel(Model):
                 raise ConfigError(msg, hint=int8.HINT) from reason
             self._engine = Plain(self._model)
             self.note = f"runs by transformers' generate, without a shared prefix: it {reason}"
+        most = self._engine.most_positions
+        if most is not None and most < self.window:
+            self.window = most
+            self.note = f"reads {most:,} tokens at most: longer ones change what it makes of others"
 
     def complete(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
         """Greedy text, or sampled with a seed per row when `task.temperature` is above 0."""
@@ -146,12 +150,13 @@ class CausalModel(Model):
                 yield Batch([], np.zeros((0, len(labels)), np.float32), part.errors)
             if part.bodies and bias is None:
                 bias = self._bias(part, prompt, trie)
-            score, spare = partial(self._scored_rows, part, trie), partial(self._spare, part)
+            odds = partial(self._odds, part, trie, bias)
+            spare = partial(self._spare, part, part.head)
             at_once, budget = self._engine.at_once, self._engine.budget
-            for rows, scores in halving(part.lengths(), budget, score, spare, at_once=at_once):
+            for rows, found in halving(part.lengths(), budget, odds, spare, at_once=at_once):
                 yield Batch(
                     rows,
-                    (scores - bias).softmax(-1).cpu().numpy(),
+                    found,
                     prompt_tokens=sum(len(part.head) + len(part.bodies[row]) for row in rows),
                 )
 
@@ -164,7 +169,7 @@ class CausalModel(Model):
             return self._scored(prompt.head, [neutral], trie)
 
         def spare() -> dict[int, int] | None:
-            return one if self._spare(part) else None
+            return one if self._spare(part, prompt.head) is not None else None
 
         _, found = next(halving(one, self._engine.budget, score, spare))
         return found
@@ -296,23 +301,34 @@ class CausalModel(Model):
         """The rows as tokens; `most` gives the longest text in a space of so many."""
         from sqlllm.engine.engine import Engine
 
-        free = max(most(self.window - len(prompt.head) - len(prompt.tail)), 0)
+        around = len(prompt.head) + len(prompt.tail)
+        free = most(self.window - around)
+        if free < 1:
+            msg = (
+                f"model {self.name!r} reads {self.window} tokens: {around} of the question and the "
+                f"room for an answer leave none for a text"
+            )
+            other = "have fewer labels" if task.labels else "lower `max_tokens`"
+            raise InputTooLong(msg, hint=f"shorten the question, or {other}")
         room = Room(free, self.name, task.truncate)
         engine = self._engine if isinstance(self._engine, Engine) else None
         kept = engine.texts if engine and task.text_first and engine.texts.wanted else None
         return read(self._tokenizer, inputs, prompt, room, engine, kept)
 
-    def _spare(self, part: Part) -> dict[int, int] | None:
-        """Let go of the texts, as memory has run out; the lengths of rows that are read whole."""
-        if self._engine.texts is None or not part.begun:
+    def _spare(self, part: Part, head: tuple[int, ...]) -> dict[int, int] | None:
+        """Let go of what isn't this head, as memory has run out; the rows' lengths without it."""
+        if self._engine.texts is None:
             return None
+        begun = bool(part.begun)
         part.begun.clear()
-        self._engine.texts.clear()
-        return part.lengths()
+        return part.lengths() if self._engine.let_go(head) or begun else None
 
-    def _scored_rows(self, part: Part, trie: LabelTrie, rows: list[int]) -> Any:
+    def _odds(self, part: Part, trie: LabelTrie, bias: Any, rows: list[int]) -> Any:
+        """Of rows' labels, (rows, labels); by the models' threads to the end: a thread of the user
+        that runs torch would have a team of its own, which a forked process waits for."""
         begun = [part.begun.get(row) for row in rows]
-        return self._scored(part.head, [part.bodies[row] for row in rows], trie, begun)
+        scores = self._scored(part.head, [part.bodies[row] for row in rows], trie, begun)
+        return (scores - bias).softmax(-1).cpu().numpy()
 
     def _scored(
         self,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlllm.engine.batching import ahead, windows
-from sqlllm.engine.device import device, model_digest, precision
+from sqlllm.engine.device import device, model_digest, no_numbers, precision
 from sqlllm.engine.int8 import HINT
 from sqlllm.engine.memory import Budget, halving
 from sqlllm.engine.worker import sides
@@ -83,6 +83,7 @@ class SentenceModel(Model):
         self._encoder: Encoder | None = None
         self.fingerprint = f"sentence:{model_digest(folder)}:{dtype}:{ANSWERS}"
         self.window: int = self._model.max_seq_length or 512
+        self._special = self._around()
         self._budget = Budget(TOKENS.get(where, 4096), 1)
         self._encoder = self._packed(0.99999 if dtype == "float32" else 0.999)
         # A model's own way may keep something between passes.
@@ -96,7 +97,9 @@ class SentenceModel(Model):
         from sqlllm.engine.engine import Unsuitable
 
         expected = self._padded(SAMPLE)
-        rows = self._tokens(SAMPLE)
+        if not np.isfinite(expected).all():
+            raise no_numbers(self._model[0].auto_model.dtype)
+        rows = [self._cut(ids) for ids in self._tokens(SAMPLE)]
         for plain in (False, True):  # a model's own code may want its plain layers
             try:
                 encoder = Encoder(self._model[0].auto_model, plain=plain)
@@ -124,9 +127,7 @@ class SentenceModel(Model):
             errors: dict[int, SqlllmError] = {}
             fits: dict[int, list[int]] = {}
             for row, ids in zip(part, tokens, strict=True):
-                if len(ids) <= self.window:
-                    fits[row] = ids
-                elif task.truncate:
+                if len(ids) <= self.window or task.truncate:
                     fits[row] = self._cut(ids)
                 else:
                     errors[row] = self._too_long(inputs[row], len(ids))
@@ -163,12 +164,12 @@ class SentenceModel(Model):
             )
 
     def count_tokens(self, inputs: Sequence[str]) -> list[int]:
-        """Word pieces of each text, without [CLS] and [SEP]."""
-        return [length - 2 for length in self._lengths(inputs)]
+        """Word pieces of each text, without special tokens such as [CLS] and [SEP]."""
+        return [length - sum(self._special) for length in self._lengths(inputs)]
 
     def room(self) -> int:
-        """The window less [CLS] and [SEP]."""
-        return self.window - int(self._model.tokenizer.num_special_tokens_to_add())
+        """The window less the special tokens."""
+        return self.window - sum(self._special)
 
     def _labels(self, task: Task) -> np.ndarray[Any, np.dtype[np.float32]]:
         names = [label.replace("_", " ") for label in task.labels]
@@ -240,9 +241,18 @@ class SentenceModel(Model):
         ids: list[list[int]] = encoded["input_ids"]
         return ids
 
+    def _around(self) -> tuple[int, int]:
+        """How many special tokens stand before a text and behind it."""
+        (whole,) = self._tokens(["a"])
+        own = self._model.tokenizer("a", add_special_tokens=False)["input_ids"]
+        before = next((i for i in range(len(whole)) if whole[i : i + len(own)] == own), 0)
+        return before, len(whole) - before - len(own)
+
     def _cut(self, ids: list[int]) -> list[int]:
-        """A row's beginning, with the special tokens that end it."""
-        last = self._model.tokenizer.num_special_tokens_to_add() - 1
+        """A row's beginning, with the special tokens that end it, where it is too long."""
+        if len(ids) <= self.window:
+            return ids
+        last = self._special[1]
         return [*ids[: self.window - last], *ids[len(ids) - last :]]
 
     def _lengths(self, texts: Sequence[str]) -> list[int]:

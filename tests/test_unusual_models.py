@@ -1,0 +1,279 @@
+"""Models whose configuration changes what a pass may do, and numbers that aren't any."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import CONFIGS, SIZES, collect, reference, save, tokenizer
+
+import sqlllm
+from sqlllm.engine import memory
+from sqlllm.engine.engine import Engine
+from sqlllm.engine.memory import Budget, free_bytes, halving, ran_out
+from sqlllm.engine.plain import Plain
+from sqlllm.engine.prompt import encode, prompt_of
+from sqlllm.models.causal import CausalModel
+from sqlllm.models.sentence import SentenceModel, minilm_folder
+
+torch = pytest.importorskip("torch")
+TEXTS = [f"{i} {'word ' * i}" for i in (1, 2, 4, 16, 20)]
+WRITE = sqlllm.Task("complete", max_tokens=10, system="Say it.")
+LONGROPE = {
+    "rope_parameters": {
+        "rope_type": "longrope",
+        "short_factor": [1.0] * 4,
+        "long_factor": [4.0] * 4,
+        "rope_theta": 10000.0,
+        "original_max_position_embeddings": 100,
+    },
+    "original_max_position_embeddings": 100,
+}
+
+
+def generated(plain: Any, tokens: Any, text: str) -> str:
+    """What transformers writes, one row at a time."""
+    from transformers import GenerationConfig
+
+    prompt = prompt_of(tokens, WRITE)
+    ids = torch.tensor([[*prompt.head, *encode(tokens, text), *prompt.tail]])
+    config = GenerationConfig(
+        do_sample=False, max_new_tokens=WRITE.max_tokens, eos_token_id=tokens.eos_token_id,
+        pad_token_id=tokens.eos_token_id,
+    )  # fmt: skip
+    out = plain.generate(ids, generation_config=config)[0, ids.shape[1] :].tolist()
+    return str(tokens.decode([t for t in out if t != tokens.eos_token_id]))
+
+
+def test_longrope_is_read_up_to_where_its_rotations_change(tmp_path: Path) -> None:
+    folder = save("phi3", tmp_path, **LONGROPE)
+    model, plain, tokens = CausalModel(folder, dtype="float32"), reference(folder), tokenizer()
+    assert isinstance(model._engine, Engine)
+    assert model.window == 100
+    assert model.note.startswith("reads 100 tokens at most")
+    found = list(model.complete(WRITE, TEXTS))
+    errors = {row: error for batch in found for row, error in batch.errors.items()}
+    assert set(errors) == {3, 4}
+    assert "has room for" in str(errors[3])
+    for row, answer in collect(found).items():
+        assert answer == generated(plain, tokens, TEXTS[row])
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("PhimoeConfig", {"num_local_experts": 4}),
+        ("DogeConfig", {}),
+        (
+            "Qwen2MoeConfig",
+            {
+                "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16,
+                "shared_expert_intermediate_size": 32, "use_sliding_window": True,
+                "max_window_layers": 2,
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_a_window_that_layers_do_not_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, sizes: dict[str, Any]
+) -> None:
+    """It is longer than what a model is tried with, and shorter than the texts."""
+    monkeypatch.setitem(CONFIGS, "this", (name, sizes))
+    folder = save("this", tmp_path, sliding_window=60)
+    model, plain, tokens = CausalModel(folder, dtype="float32"), reference(folder), tokenizer()
+    assert isinstance(model._engine, Plain)
+    assert model.note.endswith("it doesn't tell its layers' window")
+    got = collect(model.complete(WRITE, TEXTS))
+    assert got == {row: generated(plain, tokens, text) for row, text in enumerate(TEXTS)}
+
+
+def test_a_window_that_layers_tell_is_no_reason(tmp_path: Path) -> None:
+    folder = save("mistral", tmp_path)
+    assert isinstance(CausalModel(folder, dtype="float32")._engine, Engine)
+
+
+@pytest.mark.parametrize("kind", ["llama", "bloom"])
+def test_numbers_too_large_for_float16(tmp_path: Path, kind: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = save(kind, tmp_path)
+    (path,) = folder.glob("*.safetensors")
+    weights = load_file(path)
+    for name, weight in weights.items():
+        if name.endswith(("down_proj.weight", "dense_4h_to_h.weight")):
+            weights[name] = weight * 5e4
+    save_file(weights, path, {"format": "pt"})
+    with pytest.raises(sqlllm.ConfigError, match="aren't finite in float16") as caught:
+        CausalModel(folder, dtype="float16")
+    assert caught.value.hint == "add `?dtype=float32` to its URI"
+    assert CausalModel(folder, dtype="float32").window == SIZES["max_position_embeddings"]
+
+
+def test_vectors_too_large_for_float16() -> None:
+    from sentence_transformers import SentenceTransformer
+
+    load = SentenceTransformer.__init__
+
+    def large(self: Any, *given: Any, **asked: Any) -> None:
+        load(self, *given, **asked)
+        with torch.no_grad():
+            self[0].auto_model.embeddings.LayerNorm.weight *= 1e6
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SentenceTransformer, "__init__", large)
+        with pytest.raises(sqlllm.ConfigError, match="aren't finite in float16"):
+            SentenceModel(minilm_folder(), dtype="float16")
+
+
+def test_what_a_model_sets_for_generate_changes_nothing(tmp_path: Path) -> None:
+    """Two beams gave a row the answer of its neighbour."""
+    import transformers
+
+    folder = save("bloom", tmp_path)
+    texts = ["ab", "quick", "fox12", "x"]
+    expected = collect(CausalModel(folder, dtype="float32").complete(WRITE, texts))
+    config = transformers.GenerationConfig.from_pretrained(folder)
+    config.update(num_beams=2, no_repeat_ngram_size=1, suppress_tokens=list(range(20, 120)))
+    config.save_pretrained(folder)
+    assert collect(CausalModel(folder, dtype="float32").complete(WRITE, texts)) == expected
+
+
+@pytest.mark.parametrize("truncate", [False, True])
+@pytest.mark.parametrize(
+    "task",
+    [
+        sqlllm.Task("complete", max_tokens=600),
+        sqlllm.Task("complete", system="long " * 200),
+        sqlllm.Task("choose", labels=("a", "b"), instruction="long " * 200),
+    ],
+)
+def test_a_question_that_leaves_no_room_for_a_text(
+    tmp_path: Path, task: sqlllm.Task, truncate: bool
+) -> None:
+    """Cut to nothing, all texts had one answer."""
+    from dataclasses import replace
+
+    model = CausalModel(save("llama", tmp_path), dtype="float32")
+    with pytest.raises(sqlllm.InputTooLong, match="leave none for a text") as caught:
+        collect(model.answer(replace(task, truncate=truncate), ["one", "two"]))
+    other = "have fewer labels" if task.labels else "lower `max_tokens`"
+    assert caught.value.hint == f"shorten the question, or {other}"
+
+
+def test_what_a_pass_that_ran_out_of_memory_held_is_free_when_it_is_tried_again() -> None:
+    import weakref
+
+    held: list[weakref.ref[Any]] = []
+
+    class Large:
+        pass
+
+    def run(rows: list[int]) -> int:
+        assert all(ref() is None for ref in held)
+        large = Large()
+        held.append(weakref.ref(large))
+        if len(rows) > 1:
+            raise MemoryError
+        return len(rows)
+
+    lengths = dict.fromkeys(range(4), 5)
+    assert sum(count for _, count in halving(lengths, Budget(20, 4), run)) == 4
+    assert len(held) > 4
+
+
+@pytest.mark.parametrize("message", ["CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling x"])
+def test_words_for_memory_that_ran_out(message: str) -> None:
+    assert ran_out(RuntimeError(message))
+    assert not ran_out(RuntimeError("CUDA error: an illegal memory access"))
+
+
+def test_heads_of_other_tasks_go_when_memory_runs_out(tmp_path: Path) -> None:
+    engine = CausalModel(save("llama", tmp_path), dtype="float32")._engine
+    assert isinstance(engine, Engine)
+    for first in range(3):
+        engine.prefix((first, 7, 7))
+    assert engine.let_go((1, 7, 7))
+    assert list(engine._prefixes) == [(1, 7, 7)]
+    assert not engine.let_go((1, 7, 7))
+
+
+def test_pages_of_files_count_as_free_in_a_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory.max").write_text("400000000\n")
+    (tmp_path / "memory.current").write_text("300000000\n")
+    (tmp_path / "memory.stat").write_text(
+        "anon 50000000\ninactive_file 200000000\nactive_file 50000000\n"
+    )
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    assert free_bytes("cpu") == 350_000_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free_bytes("cpu") > 350_000_000
+
+
+CHOOSES = """
+import os, sys
+from pathlib import Path
+import sqlllm
+from sqlllm.models.causal import CausalModel
+model = CausalModel(Path(sys.argv[1]), dtype="float32")
+task = sqlllm.Task("choose", labels=("bug", "bug report", "b"))
+texts = [f"{i} {'word ' * (i % 20)}" for i in range(40)]
+list(model.choose(task, texts))
+child = os.fork()
+if child:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+list(model.choose(task, texts))
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_of_a_thread_that_has_asked_goes_on(tmp_path: Path) -> None:
+    folder = save("llama", tmp_path)
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", CHOOSES, str(folder)],
+        env=environment, start_new_session=True,
+    )  # fmt: skip
+    try:
+        assert process.wait(120) == 0
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            time.sleep(0.1)
+
+
+@pytest.fixture(params=[(0, 0), (0, 1), (1, 1)])
+def around(request: pytest.FixtureRequest) -> tuple[int, int]:
+    found: tuple[int, int] = request.param
+    return found
+
+
+def test_special_tokens_of_any_number(around: tuple[int, int]) -> None:
+    """Of a tokenizer as Qwen3's (one at the end), BERT's, or one without."""
+    from tokenizers import processors
+
+    model = SentenceModel(minilm_folder(), dtype="float32")
+    backend = model._model.tokenizer.backend_tokenizer
+    before, behind = ("[CLS] " * around[0]), (" [SEP]" * around[1])
+    ids = [(name, backend.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{before}$A{behind}", pair=f"{before}$A $B{behind}", special_tokens=ids
+    )
+    model._special = model._around()
+    assert model._special == around
+    assert model.count_tokens(["", "a b"]) == [0, 2]
+    (long,) = model._tokens(["word " * 400])
+    cut = model._cut(long)
+    assert len(cut) == model.window
+    assert cut[: model.window - around[1]] == long[: model.window - around[1]]
+    assert around[1] == 0 or cut[-1] == long[-1]
+    assert np.isfinite(model._vectors(model._encoder, [cut])).all()  # type: ignore[arg-type]
