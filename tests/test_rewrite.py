@@ -88,6 +88,45 @@ def test_a_statement_that_is_left_says_why(both: Both, query: str, why: str) -> 
     assert why in str(made)
 
 
+TYPED = [
+    "DATE '2026-01-01'::VARCHAR", "TIMESTAMP '2026-01-01 12:34:00'::DATE", "BIGINT '5'::VARCHAR",
+    "TIMESTAMP WITH TIME ZONE '2026-01-01 00:00:00+00'::DATE", "DOUBLE PRECISION '2.7'::INT",
+    "DECIMAL(10,2) '1.555'::VARCHAR", "JSON '{}'::VARCHAR", "BOOL 'true'::INT", "-INT '5'::DOUBLE",
+    "DATE '2026-01-01'::TIMESTAMP::VARCHAR", "DATE '2026-01-01'.year()", "VARCHAR 'abc'[1:2]",
+    "INTERVAL '1 day'::VARCHAR", "INTERVAL (2::INT) DAY", "DATE '2026-01-01'", "INT[] '[1]'::TEXT",
+    "CAST('2026-01-01' AS DATE)::VARCHAR", "TRY_CAST('1' AS INT)::VARCHAR", "5::DOUBLE::VARCHAR",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("literal", TYPED)
+def test_literals_keep_their_types(both: Both, literal: str) -> None:
+    query = f"SELECT ai.complete(x) AS y, {literal} AS z FROM t ORDER BY id LIMIT 1"
+    found = [con.sql(query) for con in (both.on, both.off)]
+    assert found[0].types == found[1].types
+    assert found[0].fetchall() == found[1].fetchall()
+
+
+def test_windows_keep_the_names_of_columns(both: Both) -> None:
+    columns = "ai.complete(x), row_number() OVER (ORDER BY ai.complete(x), id), upper(x)"
+    names = both.run(both.on, f"SELECT {columns} FROM t")[1]
+    assert names == columns.replace("x), r", "x); r").replace("id), u", "id); u").split("; ")
+    query = "SELECT row_number() OVER (ORDER BY id), 1_000, ai.complete(x) FROM t"
+    assert both.run(both.on, query)[1] == both.run(both.off, query)[1]
+    assert both.on._plan(query).fired == ("gather",)
+
+
+def test_what_sqlglot_would_leave_out_is_left(both: Both, capsys: Any) -> None:
+    query = "CREATE OR REPLACE TEMP TABLE c AS SELECT ai.complete(x) AS y FROM t WITH NO DATA"
+    made = both.on._plan(query)
+    assert (made.sql, made.fired) == (query, ())
+    assert made.notes == ("left as it stands: Unsupported property withdataproperty",)
+    both.fake.inputs.clear()
+    both.on.execute(query)
+    assert both.on.execute("SELECT count(*) FROM c").fetchall() == [(0,)]
+    assert both.fake.inputs == []
+    assert capsys.readouterr().err == ""
+
+
 def test_parameters(both: Both) -> None:
     rows = [("GOOD BUG",)]
     query = "SELECT ai.complete(x) FROM t WHERE id = ? LIMIT 1"

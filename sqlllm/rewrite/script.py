@@ -61,8 +61,17 @@ def numbered(statement: str) -> str:
 
 
 def same_words(a: str, b: str) -> bool:
-    """Whether two statements differ in spacing and case only."""
+    """Whether two statements differ in spacing and case only.
+
+    Example:
+        >>> same_words("SELECT A", "select  a"), same_words("SELECT 1_0", "SELECT 10")
+        (True, False)
+    """
     words = [
-        [token.text.lower() for token in sqlglot.tokenize(sql, dialect="duckdb")] for sql in (a, b)
+        [
+            sql[token.start : token.end + 1] if token.token_type.name == "NUMBER" else token.text
+            for token in sqlglot.tokenize(sql, dialect="duckdb")
+        ]
+        for sql in (a, b)
     ]
-    return words[0] == words[1]
+    return [w.lower() for w in words[0]] == [w.lower() for w in words[1]]

@@ -8,9 +8,9 @@ from itertools import count
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
+from sqlglot.errors import ErrorLevel, SqlglotError, UnsupportedError
 
-from sqlllm.errors import SqlllmError, excerpt
+from sqlllm.errors import SqlllmError, excerpt, first_line
 from sqlllm.rewrite import Columns
 from sqlllm.rewrite.after_limit import after_limit
 from sqlllm.rewrite.calls import asks
@@ -65,7 +65,11 @@ def _rewrite(
     tree = parse(text, notes)
     if tree is None:
         return statement, []
-    plain = tree.sql("duckdb") if _has_unnamed(tree) else ""
+    try:
+        plain = written(tree) if _has_unnamed(tree) else ""
+    except UnsupportedError as error:
+        notes.append(f"left as it stands: {first_line(error)}")
+        return statement, []
     renamed = "aggregates" in on and open_aggregates(tree, _result(tree), columns)
     if any(True for _ in unopened(tree)):
         notes.append("left as it stands: the rule `aggregates` is off")
@@ -74,11 +78,26 @@ def _rewrite(
     renamed = renamed or qualifies
     if not fired:
         return statement, []
-    other = bool(plain) and (renamed or not same_words(numbered(text), plain))
+    # DuckDB names a window as its function is written, others in lower case.
+    named = not any(p.find(exp.Window) for p in _result(tree) if _is_unnamed(p))
+    other = bool(plain) and (renamed or not named or not same_words(numbered(text), plain))
     if other and not _keep_names(tree, text, columns):
         notes.append("left as it stands: a column without a name would be renamed; write AS")
         return statement, []
-    return prefix + tree.sql("duckdb"), fired
+    try:
+        return prefix + written(tree), fired
+    except UnsupportedError as error:
+        notes.append(f"left as it stands: {first_line(error)}")
+        return statement, []
+
+
+def written(tree: exp.Expr) -> str:
+    """The text of a tree.
+
+    Raises:
+        UnsupportedError: sqlglot would leave a part of it out.
+    """
+    return tree.sql("duckdb", unsupported_level=ErrorLevel.IMMEDIATE)
 
 
 def parse(statement: str, notes: list[str]) -> exp.Expr | None:
@@ -94,6 +113,9 @@ def parse(statement: str, notes: list[str]) -> exp.Expr | None:
         return None
     finally:
         logger.removeFilter(_silent)
+    if any(isinstance(found.this, exp.Cast) for found in tree.find_all(exp.Interval)):
+        notes.append("left as it stands: sqlglot takes the cast behind an INTERVAL into it")
+        return None
     if isinstance(tree, exp.Command):
         notes.append(f"left as it stands: {tree.name.upper()} statements")
         return None

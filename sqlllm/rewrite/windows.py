@@ -35,9 +35,13 @@ def windows(select: exp.Select) -> exp.Select:
         copied = [v.copy() for v in value] if isinstance(value, list) else value and value.copy()
         inner.set(part, copied)
         new.set(part, None)
-    for projection in list(new.expressions):
-        if any(top is projection for _, top in found) and not isinstance(projection, exp.Alias):
-            name = projection.sql("duckdb")
+    for projection in {
+        id(top): top
+        for call, top, part in own_calls(new)
+        if part == "expressions" and call.sql() in names
+    }.values():
+        if not isinstance(projection, exp.Alias):  # DuckDB can't bind what it would name
+            name = projection.sql("duckdb", normalize_functions="lower")
             projection.replace(exp.alias_(projection.copy(), name, quoted=True))
     for call, _, _ in list(own_calls(new)):
         if call.sql() in names:
