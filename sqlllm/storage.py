@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -21,7 +22,10 @@ Result = TypeVar("Result")
 
 VERSION = 1  # of the tables; a file of another version has another name
 PATIENCE = 60.0  # seconds to wait for another process to finish writing
+APPLICATION = 0x73716C6D  # "sqlm", which SQLite keeps at byte 68: the file is ours
 DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+
+TABLE = re.compile(r"CREATE TABLE (\w+)")
 
 MOST_OPEN = 32  # files; each takes three of the process's descriptors
 
@@ -35,7 +39,8 @@ class Database:
     """One SQLite file, in WAL mode, that any number of threads and processes read and write.
 
     Opened at first use, and closed while others of the process are used and these are many. A
-    damaged file is set aside, with a `StorageWarning`, and begun anew.
+    damaged file is set aside, with a `StorageWarning`, and begun anew. What is no file of this
+    package is left as it is, and refused.
 
     Args:
         path: The file; None keeps the tables in memory.
@@ -96,6 +101,8 @@ class Database:
             except sqlite3.DatabaseError as error:
                 if not _is_damaged(error) or self.path is None or self.read_only:
                     raise self._failed(error) from error
+                if not _says_ours(self.path):
+                    raise _foreign(self.path) from error
                 self._set_aside(self.path, error)
             try:
                 return self._attempt(work, writes=writes)
@@ -179,17 +186,28 @@ class Database:
         if self.read_only:
             con.execute("SELECT count(*) FROM sqlite_master").fetchone()
             return
+        if self.path is not None and not self._is_ours(con):
+            raise _foreign(self.path)
         _patiently(lambda: con.execute("PRAGMA journal_mode = WAL").fetchone())
         # A commit outlives the process; after a power cut the last ones may be missing.
         con.execute("PRAGMA synchronous = NORMAL")
-        if con.execute("PRAGMA user_version").fetchone() == (VERSION,):
+        if _number(con, "user_version") == VERSION:
+            if _number(con, "application_id") != APPLICATION:  # as files of before
+                con.execute(f"PRAGMA application_id = {APPLICATION}")
             return
         con.execute("BEGIN IMMEDIATE")
-        if con.execute("PRAGMA user_version").fetchone() == (0,):
+        if _number(con, "user_version") == 0:
             for statement in self._schema:
                 con.execute(statement)
             con.execute(f"PRAGMA user_version = {VERSION}")
+            con.execute(f"PRAGMA application_id = {APPLICATION}")
         con.execute("COMMIT")
+
+    def _is_ours(self, con: sqlite3.Connection) -> bool:
+        """Whether it is empty, or has these tables."""
+        tables = {name for (name,) in con.execute("SELECT name FROM sqlite_master")}
+        names = {found[1] for text in self._schema if (found := TABLE.match(text))}
+        return names <= tables if tables else _number(con, "user_version") == 0
 
     def _set_aside(self, path: Path, error: Exception) -> None:
         """Rename a damaged file, unless another process has just done so."""
@@ -255,6 +273,23 @@ def _patiently(work: Callable[[], object]) -> None:
             if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > end:
                 raise
         time.sleep(0.01)
+
+
+def _number(con: sqlite3.Connection, pragma: str) -> int:
+    return int(con.execute(f"PRAGMA {pragma}").fetchone()[0])
+
+
+def _says_ours(path: Path) -> bool:
+    """Whether a file that SQLite can't read, or not all of it, says that it is of this package."""
+    with path.open("rb") as file:
+        return file.read(72)[68:] == APPLICATION.to_bytes(4, "big")
+
+
+def _foreign(path: Path) -> StorageError:
+    return StorageError(
+        f"{path} is no file of sqlllm's, and is left as it is",
+        hint="name another file in the settings (cache_file, state_file), or move this one away",
+    )
 
 
 def _is_damaged(error: Exception) -> bool:

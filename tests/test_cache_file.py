@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -19,6 +21,7 @@ from test_cache import kept, shout
 import sqlllm
 from sqlllm.runtime.cache import SCHEMA, BlockCache
 from sqlllm.runtime.keys import Lane, keys_of
+from sqlllm.runtime.state import SCHEMA as STATE
 from sqlllm.storage import Database
 
 
@@ -85,6 +88,64 @@ def test_a_spoilt_file_is_begun_anew(spoil: Any, warning: str | None, tmp_path: 
     assert again.find(lane, keys[:11]).to_pylist() == [*answers[:10].to_pylist(), None]
     aside = list(tmp_path.glob("*.damaged-*[0-9]"))
     assert len(aside) == bool(warning and "aside" in warning)
+
+
+def another_application(path: Path) -> None:
+    with sqlite3.connect(path) as con:
+        con.execute("CREATE TABLE users (name TEXT)")
+        con.execute("PRAGMA user_version = 1")
+    con.close()
+
+
+def damaged_and_of_another(path: Path) -> None:
+    with sqlite3.connect(path) as con:
+        con.execute("CREATE TABLE lanes (name TEXT)")
+        con.executemany("INSERT INTO lanes VALUES (?)", [("x" * 500,)] * 100)
+    con.close()
+    with path.open("r+b") as file:
+        file.seek(60)
+        file.write(b"\xff" * 9000)
+
+
+def a_state_file(path: Path) -> None:
+    database = Database(path, STATE)
+    database.read(lambda con: con.execute("SELECT * FROM runs").fetchall())
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda path: path.write_text("# Read me\n" * 1000),
+        lambda path: path.write_bytes(b"short"),
+        lambda path: duckdb.connect(str(path)).execute("CREATE TABLE t AS SELECT 1").close(),
+        another_application,
+        damaged_and_of_another,
+        a_state_file,
+    ],
+    ids=["text", "short", "DuckDB", "SQLite", "damaged", "state"],
+)
+def test_a_file_of_somebody_else_is_left_as_it_is(made: Any, tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    made(path)
+    before = path.read_bytes()
+    fake = sqlllm.FakeModel(shout, fingerprint="one")
+    given = {"models": {"fake": fake}, "model": "fake", "cache_file": str(path)}
+    said = pytest.warns(sqlllm.StorageWarning, match="is no file of sqlllm's, and is left")
+    with sqlllm.connect(**given) as db, said:
+        assert db.execute("SELECT ai.complete('a')").fetchall() == [("A",)]
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.glob("precious*")] == ["precious"]
+
+
+def test_a_file_of_before_is_taken_and_marked(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    for sql, mark in (("PRAGMA application_id = 0", bytes(4)), ("SELECT 1", b"sqlm")):
+        database = Database(path, SCHEMA)
+        database.read(lambda con, sql=sql: con.execute(sql).fetchall())  # type: ignore[misc]
+        database.read(lambda con: con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+        database.close()
+        assert path.read_bytes()[68:72] == mark
 
 
 def test_a_file_that_is_removed_while_it_is_used() -> None:

@@ -38,6 +38,15 @@ def test_minilm_embeds_as_sentence_transformers_does(dtype: str, cosine: float) 
     assert (got * expected).sum(axis=1).min() >= cosine
 
 
+def test_similarity_is_at_most_one() -> None:
+    with sqlllm.connect(cache="off") as db:
+        texts = "(VALUES ('a'), ('hello world'), ('three words more')) t(x)"
+        found = db.execute(f"SELECT ai.similarity(x, x), acos(ai.similarity(x, x)) FROM {texts}")
+        for similarity, angle in found.fetchall():
+            assert 0.99999 < similarity <= 1
+            assert angle < 0.01
+
+
 @pytest.mark.parametrize("short", [160, 0])
 def test_packed_rows_by_either_kernel_are_the_padded_ones(
     monkeypatch: pytest.MonkeyPatch, short: int
