@@ -113,7 +113,11 @@ class Magic:
         if "explain" in given or "analyze" in given:
             explain = partial(db.explain, analyze="analyze" in given)
             return within(variables, explain, query, values)
-        has_rows = steps(db, query)[-1].has_rows
+        script = steps(db, query)
+        if not script:  # comments alone
+            msg = "there is no SQL to run"
+            raise CallError(msg, hint="write it below %%ai, or behind %ai")
+        has_rows = script[-1].has_rows
         table = within(variables, db.arrow_table, query, values)
         if not has_rows:  # but a count of what was changed
             return None

@@ -222,7 +222,12 @@ def _nested(
     """Both, the new entries above the old ones."""
     if not isinstance(new, Mapping) or not all(isinstance(v, Mapping) for v in new.values()):
         msg = f"{setting} must be a table of tables, not {new!r}"
-        raise ConfigError(msg, hint="such as budgets={'day': {'max_calls': 1000}}")
+        shown = {
+            "budgets": "{'day': {'max_calls': 1000}}",
+            "prices": "{'mine': {'input': 0.5, 'output': 1.5}}",
+            "caps": "{'mine': {'max_calls': 1000}}",
+        }
+        raise ConfigError(msg, hint=f"such as {setting}={shown[setting]}")
     return {**old, **{name: {**old.get(name, {}), **values} for name, values in new.items()}}
 
 

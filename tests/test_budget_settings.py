@@ -33,6 +33,7 @@ def test_a_model_has_caps_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ({"max_calls": -1}, "max_calls in budgets of 'query' must be a number, 0 or more, not -1"),
         ({"max_tokens": "many"}, "must be a number, 0 or more, not 'many'"),
         ({"prices": {"m": {"input": 1}}}, "the price of model 'm' has no 'output'"),
+        ({"prices": 3}, "such as prices={'mine': {'input': 0.5, 'output': 1.5}}"),
         ({"budgets": {"day": {"max_calls": 1}}, "record": False}, "record is false"),
         ({"budgets": 7}, "budgets must be a table of tables, not 7"),
         ({"caps": {"m": {"max_cost": 1}}}, "unknown entry 'max_cost' in caps of 'm'"),

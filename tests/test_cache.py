@@ -182,6 +182,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["cache", "export", str(table)]) == 0
     assert main(["cache", "export", str(table)]) == 1
     assert "exists already" in capsys.readouterr().err
+    assert main(["cache", "export", str(tmp_path / "no" / "a.parquet")]) == 1
+    assert "there is no folder" in capsys.readouterr().err
     rows = pq.read_table(table).to_pylist()
     assert sorted(row["answer"] for row in rows if row["kind"] == "complete")[0] == "TEXT 0"
     assert all(len(row["vector"]) == 3 for row in rows if row["kind"] == "embed")
@@ -214,3 +216,7 @@ def test_prune(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["cache", "prune", "--to", "2 parrots"])
     assert "must be a size such as 500MB" in capsys.readouterr().err
+    for days in ("-1", "nan", "many"):  # -1 dropped all
+        with pytest.raises(SystemExit):
+            main(["cache", "prune", f"--days={days}"])
+        assert f"0 or more, not '{days}'" in capsys.readouterr().err

@@ -44,6 +44,7 @@ CELLS = {
     "after": "len(fake.inputs) < 1000, db.execute(\"SELECT ai.complete('u0')\").fetchall()",
     "wrong name": "%ai SELECT ai.complet('x')",
     "wrong SQL": "%%ai\nSELEC 1",
+    "comment": "%%ai\n-- nothing yet",
     "wrong option": "%ai --panda SELECT 1",
     "wrong connection": "%ai --connection result SELECT 1",
     "wrong variable": "%ai SELECT $nothing",
@@ -115,6 +116,7 @@ def test_the_example_and_more_in_one_kernel() -> None:
     assert shown["wrong name"] == shown["in Python"] == hint
     assert shown["wrong SQL"].startswith("ParserException: Parser Error: syntax error at or near")
     assert "did you mean `--pandas`" in shown["wrong option"]
+    assert shown["comment"].startswith("CallError: there is no SQL to run")
     assert "'result' is no connection" in shown["wrong connection"]
     assert "the notebook has no variable 'nothing'" in shown["wrong variable"]
     assert "Table with name magic_arg_s does not exist" in shown["not ours"]

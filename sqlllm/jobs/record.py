@@ -53,6 +53,8 @@ class Record:
         """The state in which it ended, and what is said of it."""
         state = _state(error)
         message = first_line(error) or type(error).__name__ if error is not None else None
+        if isinstance(error, KeyboardInterrupt):
+            message = "interrupted (Ctrl-C or SIGTERM)"
         if self._committing and isinstance(error, KeyboardInterrupt):
             message = f"while it was committing: {UNKNOWN}"
         try:

@@ -114,7 +114,16 @@ def _answers(
 ) -> pl.Series:
     """The answers for a batch of rows, in their order."""
     series = [columns] if isinstance(columns, pl.Series) else list(columns)
-    rows = min(map(len, series)) if 0 in map(len, series) else max(map(len, series))
+    lengths = {len(each) for each in series} - {1}  # a single value stands beside every row
+    if len(lengths) > 1:
+        each_length = ", ".join(f"{s.name!r} {len(s)}" for s in series)
+        msg = f"{call.partition('(')[0]}: its columns differ in length: {each_length}"
+        raise CallError(msg, hint="each must have a value for every row, or one for all")
+    rows = lengths.pop() if lengths else 1
+    for each in series:
+        if each.dtype == pl.Object:
+            msg = f"{call.partition('(')[0]}: column {each.name!r} holds Python objects"
+            raise CallError(msg, hint=f"make it text: pl.col({each.name!r}).map_elements(str, ...)")
     series = [each if len(each) == rows else each.new_from_index(0, rows) for each in series]
     batch = pl.DataFrame({f"__ai_{i}": each for i, each in enumerate(series)})
     with connection().cursor() as con:

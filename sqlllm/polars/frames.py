@@ -7,8 +7,11 @@ import polars as pl
 import pyarrow as pa
 
 from sqlllm.connection import Connection
+from sqlllm.errors import CallError
 from sqlllm.polars.binding import connection
 from sqlllm.variables import named, within
+
+WIDE = (pl.Int128, *((pl.UInt128,) if hasattr(pl, "UInt128") else ()))
 
 
 class EagerFrames:
@@ -52,18 +55,22 @@ class LazyFrames:
         db, variables = connection(), named(query)  # Polars runs it on threads that have none
         empty = self._frame.collect_schema().to_frame()
         with db.cursor() as con:
+            if any(each.type.name != "SELECT" for each in con.extract_statements(query)):
+                msg = "a LazyFrame takes a query whose columns are known before it runs"
+                raise CallError(
+                    msg, hint="give it a query; or collect it first: lf.collect().ai.sql"
+                )
             con.register("self", _arrow(empty))
             columns = within(variables, con.sql, query).limit(0).to_arrow_table()
         return self._frame.map_batches(
-            lambda frame: within(variables, _rows, db, frame, query),
-            schema=pl.DataFrame(columns).schema,
+            lambda frame: within(variables, _rows, db, frame, query), schema=_frame(columns).schema
         )
 
 
 def _rows(db: Connection, frame: pl.DataFrame, query: str) -> pl.DataFrame:
     with db.cursor() as con:
         con.register("self", _arrow(frame))
-        return pl.DataFrame(con.arrow_table(query))
+        return _frame(con.arrow_table(query))
 
 
 def _arrow(frame: pl.DataFrame) -> pa.Table:
@@ -72,4 +79,23 @@ def _arrow(frame: pl.DataFrame) -> pa.Table:
     Before 2.0 it left conditions to pyarrow, which can't filter texts that are views.
     """
     views = not duckdb.__version__.startswith(("0.", "1."))
+    frame = frame.with_columns(pl.col(WIDE).cast(pl.Decimal(38, 0)))  # Arrow has no such integers
     return pa.table(frame) if views else frame.to_arrow()
+
+
+def _frame(table: pa.Table) -> pl.DataFrame:
+    """The table as Polars has it: an INTERVAL of days and less as a Duration.
+
+    Raises:
+        CallError: An INTERVAL has months, whose length nobody knows.
+    """
+    for at, column in enumerate(table.columns):
+        if column.type != pa.month_day_nano_interval():
+            continue
+        parts, name = column.to_pylist(), table.column_names[at]
+        if any(part is not None and part.months for part in parts):
+            msg = f"column {name!r} has an INTERVAL of months, which is no Duration"
+            raise CallError(msg, hint=f"cast it: {name}::VARCHAR")
+        microseconds = [p and p.days * 86_400_000_000 + p.nanoseconds // 1000 for p in parts]
+        table = table.set_column(at, name, pa.array(microseconds, pa.duration("us")))
+    return pl.DataFrame(table)

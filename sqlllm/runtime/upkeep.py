@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sqlllm import files
 from sqlllm.errors import ConfigError
 from sqlllm.runtime.cache import drop, evict, unpacked
 from sqlllm.runtime.encoding import column_of
@@ -102,15 +103,17 @@ def export(database: Database, to: Path) -> int:
     if to.exists():
         msg = f"{to} exists already"
         raise ConfigError(msg, hint="remove it, or name another file")
-    if to.suffix == ".sqlite":
-        to.touch(0o600)  # nobody else's
-        database.read(lambda con: con.execute("VACUUM INTO ?", (str(to),)))
-    elif to.suffix == ".parquet":
-        with pq.ParquetWriter(to, ROW) as writer:
-            database.read(lambda con: [writer.write_batch(batch) for batch in _batches(con)])
-    else:
+    if to.suffix not in (".sqlite", ".parquet"):
         msg = f"{to} must end in .sqlite or .parquet"
         raise ConfigError(msg, hint="a .sqlite file is a cache, a .parquet file a table")
+    files.check(to, "export")
+    with files.whole(to) as part:
+        part.touch(0o600)  # nobody else's
+        if to.suffix == ".sqlite":
+            database.read(lambda con: con.execute("VACUUM INTO ?", (str(part),)))
+        else:
+            with pq.ParquetWriter(part, ROW) as writer:
+                database.read(lambda con: [writer.write_batch(batch) for batch in _batches(con)])
     return database.read(_count)
 
 
