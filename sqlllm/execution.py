@@ -22,6 +22,12 @@ _UNBOUND = (
 )
 
 
+VOLATILE = ("but the expression has side effects", "window expressions cannot be volatile")
+"""What DuckDB says of a call that stands where only an expression without side effects may."""
+
+AS_COLUMN = "make the call a column first: FROM (SELECT *, ai.…(x) AS answer FROM t)"
+
+
 class Execution:
     """Runs statements on one DuckDB connection.
 
@@ -86,9 +92,12 @@ class Execution:
                 statements.interrupted.discard(self._id)
                 raise KeyboardInterrupt from error
             original = self._installation.original(error)
-            if original is None:
-                raise
-            raise original from error
+            if original is not None:
+                raise original from error
+            if any(words in str(error) for words in VOLATILE):
+                msg = f"{error}\nHint: {AS_COLUMN}"
+                raise type(error)(msg) from None
+            raise
 
 
 def _without_line(error: duckdb.Error) -> duckdb.Error:

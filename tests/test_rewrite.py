@@ -6,7 +6,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from both import Both
+from both import TABLES, Both
 
 import sqlllm
 from sqlllm.rewrite import RULES, plan
@@ -40,8 +40,9 @@ def test_fixture(both: Both, rule: str, query: str, expected: str, calls: int) -
     assert made.sql == expected
     assert made.fired == ((rule,) if query != expected else ())
     rows, names, sent = both.run(alone, query)
-    if "__ai_w0" in expected and duckdb.__version__ >= "2":
-        with pytest.raises(duckdb.BinderException, match="cannot be volatile"):
+    refused = "__ai_w0" in expected or rule == "aliases"
+    if refused and query != expected and duckdb.__version__ >= "2":
+        with pytest.raises(duckdb.BinderException, match=r"cannot be volatile|has side effects"):
             both.run(both.off, query)
         assert sent == calls
         return
@@ -104,6 +105,54 @@ def test_literals_keep_their_types(both: Both, literal: str) -> None:
     found = [con.sql(query) for con in (both.on, both.off)]
     assert found[0].types == found[1].types
     assert found[0].fetchall() == found[1].fetchall()
+
+
+ALIASES = [
+    "SELECT id, {f}(x) c FROM t WHERE c = 'BAD BUG'",
+    "SELECT id, {f}(x) c, c || '1' d, d || '2' e, upper(d || c) FROM t",
+    "SELECT id, {f}(x) c FROM t ORDER BY lower(c) DESC NULLS FIRST, id DESC",
+    "SELECT id, {f}(x) c FROM t QUALIFY row_number() OVER (PARTITION BY k ORDER BY c, id) = 1",
+    "SELECT {f}(x) c, count(*) n FROM t WHERE c LIKE 'B%' GROUP BY c ORDER BY c",
+    "SELECT {f}(x) x, x || '1' d FROM t WHERE x LIKE 'b%'",  # a column comes first
+    "SELECT {f}(x) AS C, \"c\" || 1, c, C FROM t WHERE c LIKE '%O%'",
+    "SELECT {f}(x) c, {f}(c) d, {f}(d || 'é') FROM t",
+    "SELECT DISTINCT {f}(x) c, c FROM t WHERE c > '' ORDER BY c",
+    "SELECT max({f}(x)) c, c || 'x' FROM t",
+    "SELECT id i, {f}(x) c, max(c) OVER (PARTITION BY k) FROM t",
+    "SELECT *, {f}(x) c, c || '1', k + 1 FROM t WHERE c IS NOT NULL",
+    "SELECT {f}(x) c, list_transform([c, 'q'], lambda c: c || '!') FROM t",
+    "SELECT CASE WHEN k > 0 THEN {f}(x) END c, coalesce(c, 'none') d FROM t WHERE c IS NULL",
+    "SELECT {f}(a.x) || b.y c FROM t a JOIN u b ON a.k = b.k WHERE c LIKE 'BAD%' AND length(c) > 3",
+    "WITH w AS (SELECT id, {f}(x) c FROM t WHERE c LIKE 'G%') SELECT c, c || '1' FROM w",
+    "SELECT c FROM (SELECT {f}(x) c, k FROM t WHERE c <> 'BAD') WHERE k > 0",
+    "SELECT {f}('a') c, c || 'b'",
+    "SELECT id, {f}(x) c FROM t WHERE c > 'B' UNION ALL SELECT id, {f}(x) c FROM t WHERE c < 'C'",
+    "SELECT id, {f}(x) c FROM t WHERE c IN (SELECT {f}(y) c FROM u WHERE c <> '')",
+]
+
+
+@pytest.mark.parametrize("query", ALIASES)
+def test_names_of_calls_stand_for_them(both: Both, query: str) -> None:
+    with duckdb.connect() as plain:
+        plain.execute(TABLES)
+        plain.execute("CREATE MACRO shout(x) AS upper(x)")
+        found = plain.sql(query.format(f="shout"))
+        columns, expected = found.columns, found.fetchall()
+    rows, names, sent = both.run(both.on, query.format(f="ai.complete"))
+    if "ORDER BY" not in query or "PARTITION" in query:
+        rows, expected = sorted(rows, key=str), sorted(expected, key=str)
+    assert rows == expected
+    assert [name.replace("ai.complete", "shout") for name in names] == columns
+    assert sent <= (12 if "é" in query or " u" in query else 5)
+
+
+def test_what_stays_refused_has_a_hint(both: Both) -> None:
+    query = (
+        "SELECT ai.complete(x) c FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.y = t.x AND c > '')"
+    )
+    hint = r"Hint: make the call a column first: FROM \(SELECT \*, ai"
+    with pytest.raises(duckdb.BinderException, match=hint):
+        both.on.execute(query)
 
 
 def test_windows_keep_the_names_of_columns(both: Both) -> None:

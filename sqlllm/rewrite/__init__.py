@@ -17,8 +17,8 @@ Columns = Callable[[str], Sequence[str] | None]
 """The names of a query's columns, in order; None where DuckDB can't bind it."""
 
 RULES = (
-    "names", "aggregates", "guards", "candidates", "windows", "after_limit", "early_stop", "search",
-    "gather",
+    "names", "aggregates", "aliases", "guards", "candidates", "windows", "after_limit",
+    "early_stop", "search", "gather",
 )  # fmt: skip
 """The rules, in the order in which they are applied."""
 

@@ -39,7 +39,8 @@ def source(select: exp.Select) -> Source | None:
     if from_ is None or select.args.get("laterals"):
         return None
     tables = [from_.this, *(join.this for join in select.args.get("joins") or ())]
-    if any(not _plain(table) for table in tables):
+    lists = exp.Values | exp.Unnest  # in a join they may read the tables before them
+    if any(not _plain(t) and not (isinstance(t, lists) and len(tables) == 1) for t in tables):
         return None
     if len(tables) == 1:
         return _one(select, tables[0])
@@ -47,14 +48,11 @@ def source(select: exp.Select) -> Source | None:
 
 
 def _plain(table: exp.Expr) -> bool:
-    """A table or a subquery as it is usually written, without PIVOT, SAMPLE or column aliases."""
+    """A table or a subquery as it is usually written, without PIVOT or SAMPLE."""
     if not isinstance(table, exp.Table | exp.Subquery):
         return False
-    alias = table.args.get("alias")
     odd = ("pivots", "sample", "joins", "laterals", "version", "when", "ordinality", "hints")
-    return not any(table.args.get(name) for name in odd) and not (
-        alias is not None and alias.args.get("columns")
-    )
+    return not any(table.args.get(name) for name in odd)
 
 
 def _identifier(table: exp.Expr) -> exp.Identifier | None:

@@ -13,6 +13,7 @@ from sqlglot.errors import ErrorLevel, SqlglotError, UnsupportedError
 from sqlllm.errors import SqlllmError, excerpt, first_line
 from sqlllm.rewrite import Columns
 from sqlllm.rewrite.after_limit import after_limit
+from sqlllm.rewrite.aliases import aliases
 from sqlllm.rewrite.calls import asks
 from sqlllm.rewrite.candidates import candidates, has_strategy
 from sqlllm.rewrite.early_stop import early_stop
@@ -81,7 +82,9 @@ def _rewrite(
     # DuckDB names a window as its function is written, others in lower case.
     named = not any(p.find(exp.Window) for p in _result(tree) if _is_unnamed(p))
     other = bool(plain) and (renamed or not named or not same_words(numbered(text), plain))
-    if other and not _keep_names(tree, text, columns):
+    # What DuckDB can't bind as it was written it can now.
+    bound = written(tree) if other and "aliases" in fired else text
+    if other and not _keep_names(tree, bound, columns):
         notes.append("left as it stands: a column without a name would be renamed; write AS")
         return statement, []
     try:
@@ -147,6 +150,7 @@ def _apply(
     fired: list[str] = []
     renamed = False
     passes: tuple[dict[str, Rule], ...] = (
+        {"aliases": lambda block: aliases(block, columns)},
         {"guards": cheap_first},
         {"candidates": lambda block: candidates(block, numbers)},
         {"windows": windows},
@@ -157,7 +161,8 @@ def _apply(
     for step in passes:
         rules = {name: rule for name, rule in step.items() if name in on}
         for block in reversed(list(tree.find_all(exp.Select))) if rules else ():
-            if _in_recursion(block) or not ("guards" in rules or _stands_alone(block)):
+            anywhere = "guards" in rules or "aliases" in rules
+            if _in_recursion(block) or not (anywhere or _stands_alone(block)):
                 continue
             name, new = _first(rules, block)
             if new is block and _may_be_qualified(block, step):
@@ -245,6 +250,8 @@ def _is_unnamed(projection: exp.Expr) -> bool:
 def _may_be_qualified(block: exp.Select, step: Container[str]) -> bool:
     """Whether a rule of the step may need tables with its columns, and all else has a name."""
     if not block.args.get("joins") or not asks(block):
+        return False
+    if "aliases" in step:
         return False
     if ("candidates" in step and not has_strategy(block)) or "guards" in step or "gather" in step:
         return False

@@ -18,11 +18,11 @@ def windows(select: exp.Select) -> exp.Select:
     """Apply the rule to one query block."""
     if select.find(exp.Window) is None:
         return select
-    new = select.copy()
+    new = _written_out(select)
     found = [(call, top) for call, top, _ in own_calls(new) if _orders(call, top)]
-    if not found or is_grouped(select) or select.args.get("windows"):
+    if not found or is_grouped(select) or new.args.get("windows"):
         return select
-    wrapped = source(select)
+    wrapped = source(new)
     others = [star for star in stars(select) if not isinstance(star.parent, exp.Count)]
     odd = any(star.parent is not select or star.args.get("except_") for star in others)
     if wrapped is None or odd:
@@ -50,6 +50,27 @@ def windows(select: exp.Select) -> exp.Select:
         star.set("except_", [exp.column(name) for name in names.values()])
     alias = wrapped.alias.copy() if wrapped.alias else exp.to_identifier("__ai_below")
     new.set("from_", exp.From(this=exp.Subquery(this=inner, alias=exp.TableAlias(this=alias))))
+    return new
+
+
+def _written_out(select: exp.Select) -> exp.Select:
+    """A copy whose windows stand where they are used, not in WINDOW; as it is, if one builds on
+    another."""
+    new = select.copy()
+    named = {window.name.lower(): window for window in new.args.get("windows") or []}
+    if not named or any(window.args.get("alias") for window in named.values()):
+        return new
+    for used in [window for window in new.find_all(exp.Window) if window.args.get("alias")]:
+        meant = named.get(used.args["alias"].name.lower())
+        if meant is None or used.find_ancestor(exp.Query) is not new:
+            return select.copy()
+        for part in ("partition_by", "order", "spec"):
+            value = meant.args.get(part)
+            if value and not used.args.get(part):
+                copied = [v.copy() for v in value] if isinstance(value, list) else value.copy()
+                used.set(part, copied)
+        used.set("alias", None)
+    new.set("windows", None)
     return new
 
 
