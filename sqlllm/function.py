@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sqlllm.call import Call, Origin, key_of, scatter
-from sqlllm.errors import BudgetExceeded, SqlllmError, StorageError, first_line
+from sqlllm.errors import BudgetExceeded, CallError, SqlllmError, StorageError, first_line
 from sqlllm.runtime.runtime import Runtime
 from sqlllm.together import together
 
@@ -85,7 +85,12 @@ class Function:
         """The column of answers; `rows` is how many come later, where they are asked ahead."""
         given = json.loads(options)
         if not self.tries:
-            return self.body(Call(origin, self.name, given, rows=rows), text)
+            try:
+                return self.body(Call(origin, self.name, given, rows=rows), text)
+            except CallError:
+                if text.null_count == len(text):  # as of a LEFT JOIN, with its labels
+                    return pa.nulls(len(text), self.arrow)
+                raise
         failures: dict[str, str] = {}
         keys = text if self.takes == "VARCHAR" else pa.array(map(key_of, text.to_pylist()), TEXT)
         try:

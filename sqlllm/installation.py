@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from sqlllm.errors import CatalogTaken
+from sqlllm.errors import CatalogTaken, ConfigError
 from sqlllm.models.base import Model
 from sqlllm.runtime.runtime import Runtime
 from sqlllm.settings import Settings
@@ -82,6 +82,9 @@ def install(
         [(2,)]
         >>> con.close()
     """
+    if not hasattr(con, "create_function") or hasattr(con, "runtime"):
+        msg = f"the functions are installed on a connection of DuckDB's, not on {con!r}"
+        raise ConfigError(msg, hint="as duckdb.connect() gives; sqlllm.connect() has them already")
     given = {"model": model, "embed_model": embed_model, "models": models, "on_error": on_error}
     install_on(con, Settings.load(**given, **settings))
     return con

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -90,7 +91,10 @@ class Task:
             what = "a pattern" if self.pattern else "stop strings"
             msg = f"an answer can't have both a schema and {what}"
             raise CallError(msg, hint="put the pattern into the schema, or leave one out")
-        if self.temperature < 0:
+        if any(not stop for stop in self.stop):
+            msg = "a stop string is empty: every answer would end before it begins"
+            raise CallError(msg, hint="leave it out, or write one such as '\\n'")
+        if not 0 <= self.temperature < math.inf:
             msg = f"temperature must be 0 or more, not {self.temperature!r}"
             raise CallError(msg)
         if not 0 < self.top_p <= 1:

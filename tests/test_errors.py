@@ -5,11 +5,13 @@ import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
 import sqlllm
+from sqlllm.cli import main
 from sqlllm.models import registry
 
 
@@ -25,6 +27,28 @@ from sqlllm.models import registry
             "ai.classify('x', [])",
             sqlllm.CallError,
             "the list of labels is empty\nHint: give at least two, such as ['billing', 'bug']",
+        ),
+        (
+            "ai.filter('x', NULL)",
+            sqlllm.CallError,
+            "the question is NULL\n"
+            "Hint: write what must hold, such as 'the customer asks for a refund'",
+        ),
+        (
+            "ai.complete('x', stop := ['a', ''])",
+            sqlllm.CallError,
+            "a stop string is empty: every answer would end before it begins\n"
+            "Hint: leave it out, or write one such as '\\n'",
+        ),
+        (
+            "ai.complete('x', temperature := 'nan'::DOUBLE)",
+            sqlllm.CallError,
+            "temperature must be 0 or more, not nan",
+        ),
+        (
+            "ai.complete('x', temperature := 'inf'::DOUBLE)",
+            sqlllm.CallError,
+            "temperature must be 0 or more, not inf",
         ),
         (
             "ai.classify('x', ['a', 'b', 'a'])",
@@ -100,6 +124,30 @@ def test_messages(
     with pytest.raises(kind) as caught:
         db.execute(f"SELECT {call}").fetchall()
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "connection"])
+def test_install_on_something_else(db: sqlllm.Connection, wrong: Any) -> None:
+    with pytest.raises(sqlllm.ConfigError, match="installed on a connection of DuckDB's, not on"):
+        sqlllm.install(db if wrong == "connection" else wrong)
+
+
+def test_a_row_without_a_text_needs_no_labels(
+    db: sqlllm.Connection, fake: sqlllm.FakeModel
+) -> None:
+    """As a LEFT JOIN with a table of texts and labels gives it."""
+    rows = "(VALUES ('a', ['a', 'b'], 'q'), (NULL, NULL, NULL)) v(x, l, q)"
+    query = f"SELECT ai.classify(x, l), ai.filter(x, q), ai.try_classify(x, l).error FROM {rows}"
+    assert db.execute(query).fetchall()[1] == (None, None, None)
+    assert db.execute("SELECT ai.classify(NULL, NULL)").fetchall() == [(None,)]
+    with pytest.raises(sqlllm.CallError, match="not NULL"):
+        db.execute("SELECT ai.classify('a', NULL)")
+
+
+def test_the_line_of_an_error_is_the_users(capsys: pytest.CaptureFixture[str]) -> None:
+    for query, line in (("FROM nope", "LINE 1: FROM nope"), ("SELECT 1,\n  no", "LINE 2:   no")):
+        assert main(["sql", query]) == 1
+        assert line in capsys.readouterr().err
 
 
 def test_missing_model_names_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

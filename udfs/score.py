@@ -21,7 +21,7 @@ def p_yes(call: Call, text: pa.Array) -> pa.Array:
     """P(yes) of the call's question, DOUBLE."""
     question = call.text("question")
     if not question.strip():
-        msg = "the question is empty"
+        msg = f"the question is {'empty' if call.options.get('question') is not None else 'NULL'}"
         raise CallError(msg, hint="write what must hold, such as 'the customer asks for a refund'")
     answers = call.run(call.task(kind="choose", labels=YES_NO, instruction=question), text)
     yes = probabilities(answers.dictionary, 2)[:, 0].astype("f8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import sys
 import uuid
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import duckdb
 from sqlllm.html import VISIBLE
 from sqlllm.jobs import table
 from sqlllm.jobs.script import Step
+
+LINE = re.compile(r"\nLINE (\d+):")
 
 WRITERS = {
     "csv": "FORMAT csv, HEADER",
@@ -66,7 +69,11 @@ def save(
 def _copy(db: Any, step: Step, path: Path, how: str) -> int:
     target = "'" + str(path).replace("'", "''") + "'"
     if step.is_query:
-        ((count,),) = db.execute(f"COPY (\n{step.text}\n) TO {target} ({how})").fetchall()
+        try:
+            ((count,),) = db.execute(f"COPY (\n{step.text}\n) TO {target} ({how})").fetchall()
+        except duckdb.Error as error:  # the user's text begins on the second line of ours
+            message = LINE.sub(lambda line: f"\nLINE {int(line[1]) - 1}:", str(error))
+            raise type(error)(message) from None
         return int(count)
     found = db.sql(step.text)  # EXPLAIN, CALL, PIVOT, INSERT ... RETURNING can't stand in COPY
     rows = found.to_arrow_table() if hasattr(found, "to_arrow_table") else found.arrow()

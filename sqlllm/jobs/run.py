@@ -231,6 +231,8 @@ class _JobRun:
                     # DuckDB could not bind what the rules made of a statement, and ended the
                     # transaction: again, with that statement as it was written.
                     refused = db.refused
+                    said = "DuckDB can't bind a statement as it was rewritten"
+                    self.events.tell("note", message=f"{said}: all begins again, that one as it is")
                 else:
                     self._deliver()
                     return True

@@ -177,7 +177,11 @@ class SentenceModel(Model):
             names = [f"{n}: {d}" if d else n for n, d in zip(names, task.descriptions, strict=True)]
         for name, length in zip(names, self._lengths(names), strict=True):
             if length > self.window:
-                raise self._too_long(name, length)
+                msg = (
+                    f"the label {excerpt(name)} has {length} tokens; "
+                    f"model {self.name!r} reads at most {self.window}"
+                )
+                raise InputTooLong(msg, hint="shorten it")
         vectors = self._encode(names)
         shown = self._encode([text for text, _ in task.examples])
         for i, label in enumerate(task.labels):

@@ -71,7 +71,7 @@ def rules(wanted: bool | Collection[str]) -> frozenset[str]:
     """
     if isinstance(wanted, bool):
         return frozenset(RULES) if wanted else frozenset()
-    if isinstance(wanted, str):
+    if isinstance(wanted, str) or not isinstance(wanted, Collection):
         msg = f"rewrite must be true, false or a list of rules, not {wanted!r}"
         raise ConfigError(msg)
     for name in wanted:

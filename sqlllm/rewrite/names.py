@@ -49,7 +49,9 @@ def names(sql: str, functions: Functions) -> str:
             name = sql[tokens[i + 2].start : tokens[i + 2].end + 1].lower()
             if name not in functions:
                 msg = f"there is no function ai.{name}"
-                public = [known for known in functions if not known.startswith("_")]
+                public = [
+                    known for known in functions if not known.removeprefix("try_").startswith("_")
+                ]
                 raise UnknownFunction(msg, hint=did_you_mean(name, public))
             _check_arguments(name, functions[name], tokens, i + 3, sql)
     return "".join(text)
