@@ -142,10 +142,9 @@ def embedded(packed: bool) -> Any:
     from sqlllm.engine import encoder
     from sqlllm.models.sentence import SentenceModel, minilm_folder
 
-    kernel = frozenset({elsewhere.NAME}) if packed else frozenset()
     with (
         mock.patch("sqlllm.models.sentence.device", return_value=elsewhere.NAME),
-        mock.patch.object(encoder, "KERNEL", kernel),
+        mock.patch.object(encoder, "has_kernel", return_value=packed),
         mock.patch("torch.nn.attention.varlen.varlen_attn", varlen),
     ):
         model = SentenceModel(minilm_folder(), dtype="float32")

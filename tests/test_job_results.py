@@ -227,3 +227,14 @@ def test_a_folder_that_cant_be_written(tmp_path: Path) -> None:
     with pytest.raises(sqlllm.ConfigError, match="of the result can't be written"):
         files.check(tmp_path / "x", "result")
     tmp_path.chmod(0o700)
+
+
+def test_a_second_attempt_is_told(jobs: Jobs) -> None:
+    """DuckDB ends the transaction where it can't bind, so that all has to begin again."""
+    script = "CREATE TABLE a AS SELECT ai.complete('x') AS x; SELECT ai.complete(x), nope FROM a"
+    with pytest.raises(duckdb.Error, match="nope"):
+        jobs.run(script)
+    assert [note.rpartition(": ")[2] for note in jobs.notes()] == [
+        "all begins again, that one as it is"
+    ]
+    assert jobs.fake.inputs == ["x"]

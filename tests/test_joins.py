@@ -87,6 +87,8 @@ def test_what_may_be_missed_is_said_and_errors(db: Db) -> None:
     assert "may miss all matches of a left text but one" in explained
     explained = str(con.explain(f"SELECT 1 FROM a LEFT JOIN b {JOIN.format('classify')}"))
     assert "needs an inner join of two tables: every pair is asked" in explained
+    with pytest.raises(Exception, match="the relation is empty"):
+        con.execute("SELECT ai.match('a', 'b', ' ')")
     with pytest.raises(Exception, match="strategy must be 'exact', 'blocking' or 'classify'"):
         con.execute(f"SELECT 1 FROM a JOIN b {JOIN.format('nearest')}")
     query = "SELECT 1 FROM a, b WHERE ai.match(x, y, 'q', strategy := 'blocking', recall := {})"

@@ -153,6 +153,7 @@ def test_commands(session: Session, printed: Printed, tmp_path: Path) -> None:
         (".rows 0", "rows must be a whole number, 1 or more, not '0'\n"),
         (".tables t", ".tables takes nothing\nHint: write `.tables`\n"),
         (".read", ".read needs file\nHint: write `.read file`\n"),
+        (".read nope.sql", "nope.sql can't be read: No such file or directory\n"),
         (".read nothing.sql", "[Errno 2] No such file or directory: 'nothing.sql'\n"),
         (".functions clasify", "there is no function ai.clasify\nHint: did you mean `classify`?\n"),
         (".explain", ".explain needs "),

@@ -157,8 +157,7 @@ class PeakMemory:
         if self._cuda:
             import torch
 
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
+            torch.cuda.reset_peak_memory_stats()  # what is cached stays: to allocate takes time
             self._before = torch.cuda.memory_allocated()
         else:
             self._before = self._most = resident()

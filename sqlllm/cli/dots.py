@@ -106,6 +106,9 @@ def _read(session: Session, file: str) -> None:
     except UnicodeDecodeError as error:
         msg = f"{file} is not UTF-8: {error}"
         raise CallError(msg) from None
+    except OSError as error:
+        msg = f"{file} can't be read: {error.strerror}"
+        raise CallError(msg) from None
     session.script(text)
 
 

@@ -22,8 +22,9 @@ def add_parser(commands: Any) -> None:
         description="Statements end with ; and .help lists what else there is. What is piped in is "
         "run like a script: every statement's rows are printed, and the first error ends it.",
     )
-    parser.add_argument("file", nargs="?", metavar="database", help="a DuckDB file")
-    parser.add_argument("-d", "--database", default=":memory:", help="likewise")
+    database = parser.add_mutually_exclusive_group()
+    database.add_argument("file", nargs="?", metavar="database", help="a DuckDB file")
+    database.add_argument("-d", "--database", default=":memory:", help="likewise")
     defaults.add_arguments(parser)
 
 

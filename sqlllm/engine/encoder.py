@@ -12,7 +12,6 @@ from sqlllm.engine.linear import filled, rounded, speed_up, undo
 
 NAME = "sqlllm_encoder"  # in transformers' register of attention functions
 
-KERNEL = frozenset({"cuda"})  # devices for which torch has a kernel for packed rows
 SHORT = 256
 """Tokens of a row up to which two matrix products and a softmax beat the CPU's flash kernel."""
 
@@ -59,7 +58,7 @@ def attention(
     scale = query.shape[3] ** -0.5 if scaling is None else scaling
     count = sum(rows * length for _, rows, length in sqlllm_runs)  # those behind are nobody's
     q, k, v = (x[0, :, :count].transpose(0, 1) for x in (query, key, value))
-    if query.device.type in KERNEL:
+    if has_kernel(query):
         return filled(_kernel(q, k, v, scale, sqlllm_runs)[None], query.shape[2]), None
     outs = []
     for at, rows, length in sqlllm_runs:
@@ -101,6 +100,13 @@ def _weighted(query: Any, key: Any, value: Any, scale: float) -> Any:
             return torch.bmm(odds, value).div_(sums)
         scores = scaled(query, key, scale)
     return torch.bmm(scores.softmax(-1), value)
+
+
+def has_kernel(query: Any) -> bool:
+    """Whether torch has a kernel for packed rows of this kind."""
+    import torch
+
+    return query.device.type == "cuda" and query.dtype in (torch.bfloat16, torch.float16)
 
 
 def _kernel(query: Any, key: Any, value: Any, scale: float, rows: Sequence[Run]) -> Any:

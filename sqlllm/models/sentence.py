@@ -86,6 +86,8 @@ class SentenceModel(Model):
         self._special = self._around()
         self._budget = Budget(TOKENS.get(where, 4096), 1)
         self._encoder = self._packed(0.99999 if dtype == "float32" else 0.999)
+        if self._encoder is None:
+            self.note = "reads padded batches: its encoder can't take packed rows"
         # A model's own way may keep something between passes.
         self._at_once = sides(where) if self._encoder else 1
 
