@@ -40,8 +40,8 @@ def test_fixture(both: Both, rule: str, query: str, expected: str, calls: int) -
     assert made.sql == expected
     assert made.fired == ((rule,) if query != expected else ())
     rows, names, sent = both.run(alone, query)
-    refused = "__ai_w0" in expected or rule == "aliases"
-    if refused and query != expected and duckdb.__version__ >= "2":
+    ordered = "__ai_w0" in expected and duckdb.__version__ >= "2"
+    if ordered or (rule == "aliases" and query != expected):
         with pytest.raises(duckdb.BinderException, match=r"cannot be volatile|has side effects"):
             both.run(both.off, query)
         assert sent == calls
@@ -101,6 +101,8 @@ TYPED = [
 
 @pytest.mark.parametrize("literal", TYPED)
 def test_literals_keep_their_types(both: Both, literal: str) -> None:
+    if duckdb.__version__ < "2" and ("'." in literal or "[" in literal):
+        pytest.skip("DuckDB 1.4 can't parse it")
     query = f"SELECT ai.complete(x) AS y, {literal} AS z FROM t ORDER BY id LIMIT 1"
     found = [con.sql(query) for con in (both.on, both.off)]
     assert found[0].types == found[1].types
