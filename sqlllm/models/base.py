@@ -127,7 +127,7 @@ class Model:
         )
 
 
-ANSWERS = 2
+ANSWERS = 3
 """Part of the fingerprint of the models here. Raised whenever a change of this package (prompts,
 scoring, a constant) changes what the same weights answer: what a cache holds is then asked anew."""
 
