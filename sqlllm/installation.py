@@ -123,10 +123,10 @@ def install_on(con: DuckDB, settings: Settings) -> Installation:
 
 def _merged(old: Settings, new: Settings) -> Settings:
     """The new settings; what limits the use of models is never lifted by saying nothing."""
-    kept: dict[str, Any] = {
-        name: {**getattr(old, name), **getattr(new, name)}
-        for name in ("models", "budgets", "prices", "caps")
-    }
+    kept: dict[str, Any] = {"models": {**old.models, **new.models}}
+    for name in ("budgets", "prices", "caps"):
+        before, now = getattr(old, name), getattr(new, name)
+        kept[name] = {key: {**before.get(key, {}), **now.get(key, {})} for key in {**before, **now}}
     if new.allow_models is None:
         kept["allow_models"] = old.allow_models
     if new.audit_log is None:

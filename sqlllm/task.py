@@ -91,6 +91,9 @@ class Task:
             what = "a pattern" if self.pattern else "stop strings"
             msg = f"an answer can't have both a schema and {what}"
             raise CallError(msg, hint="put the pattern into the schema, or leave one out")
+        if self.pattern and self.stop:
+            msg = "an answer can't have both a pattern and stop strings: it is cut there"
+            raise CallError(msg, hint="end the pattern where the answer ends, or leave one out")
         if any(not stop for stop in self.stop):
             msg = "a stop string is empty: every answer would end before it begins"
             raise CallError(msg, hint="leave it out, or write one such as '\\n'")

@@ -28,7 +28,12 @@ def reply(call: Call, text: pa.Array) -> pa.Array:
     """The answer to question and context, which are one text; NULL where there is none."""
     task = call.task(kind="extract", schema=SCHEMA, instruction=INSTRUCTION)
     answers = call.run(task, text)
-    found = [
-        None if row is None else json.loads(row)["answer"] for row in answers.dictionary.to_pylist()
-    ]
+    found = map(_answer, answers.dictionary.to_pylist())
     return scatter(answers, pa.array(found, pa.string()))
+
+
+def _answer(row: str | None) -> str | None:
+    """NULL, too, where a model that isn't held to the schema wrote something else."""
+    read = json.loads(row) if row is not None else None
+    found = read.get("answer") if isinstance(read, dict) else None
+    return found if isinstance(found, str) else None

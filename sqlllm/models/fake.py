@@ -131,6 +131,9 @@ def _pack(task: Task, answers: list[Any]) -> Any:
         return answers
     import numpy as np
 
+    if len(set(map(len, answers))) > 1:
+        msg = f"the answers have {sorted(set(map(len, answers)))} numbers, not all as many"
+        raise BadAnswer(msg)
     return np.array(answers, dtype=np.float32)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sqlllm.errors import ConfigError
+import numpy as np
+
+from sqlllm.errors import ConfigError, ModelError
 from sqlllm.models.base import Batch, Model
 from sqlllm.runtime.audit import Audit, Outcome
 from sqlllm.runtime.budget import Budget, Meter
+from sqlllm.runtime.checked import checked
 from sqlllm.runtime.scope import Part
 from sqlllm.runtime.usage import Ledger
 from sqlllm.settings import Settings
@@ -37,6 +40,15 @@ def check_place(settings: Settings, model: Model) -> None:
         )
 
 
+def _batches(asking: Asking, texts: list[str]) -> Iterator[Any]:
+    """What the model makes of the texts, batch by batch."""
+    answers: Any = asking.model.answer(asking.task, texts)
+    if not hasattr(answers, "__iter__"):
+        msg = f"model {asking.model.name!r} gave {type(answers).__name__}, not batches"
+        raise ModelError(msg)
+    return iter(answers)
+
+
 class Sender:
     """Sends inputs to models, as far as the settings let it.
 
@@ -50,6 +62,7 @@ class Sender:
         self.budget = Budget(settings, ledger, meter)
         self._audit = Audit.of(settings)
         self._ledger = ledger
+        self._widths: dict[bytes, int] = {}
 
     def send(
         self, asking: Asking, texts: Sequence[str], stopped: Callable[[], bool]
@@ -94,9 +107,11 @@ class Sender:
         try:
             self._audit.check()
             asking.usage.batches += 1
-            answers: Any = asking.model.answer(asking.task, [texts[place] for place in places])
+            answers = _batches(asking, [texts[place] for place in places])
             try:
-                while (batch := self._next(asking, part, texts, places, answers)) is not None:
+                while waiting and (
+                    batch := self._next(asking, part, texts, places, answers, waiting)
+                ):
                     for place in (*batch.rows, *batch.errors):
                         waiting.pop(place, None)
                     yield batch
@@ -124,6 +139,7 @@ class Sender:
         texts: Sequence[str],
         places: Sequence[int],
         answers: Iterator[Batch],
+        waiting: Collection[int],
     ) -> Batch | None:
         """The next batch, counted and noted; None after the last."""
         began = time.perf_counter()
@@ -131,6 +147,10 @@ class Sender:
         seconds = time.perf_counter() - began
         if found is None:
             return None
+        left = {at for at, place in enumerate(places) if place in waiting}
+        found = checked(asking.model.name, asking.task, found, left)
+        if asking.task.kind == "embed" and len(found.rows):
+            self._check_width(asking, np.asarray(found.answers).shape[1])
         batch = replace(
             found,
             rows=[places[row] for row in found.rows],
@@ -153,6 +173,13 @@ class Sender:
         self._ledger.add(usage)
         self._ledger.flush()
         return batch
+
+    def _check_width(self, asking: Asking, width: int) -> None:
+        """Refuse vectors of another width than before: they are kept one behind the other."""
+        before = self._widths.setdefault(asking.lane.digest, width)
+        if before != width:
+            msg = f"model {asking.model.name!r} gave vectors of {width} numbers, and of {before}"
+            raise ModelError(msg)
 
     def _note(self, asking: Asking, outcomes: Sequence[tuple[str, Outcome]]) -> None:
         self._audit.write(asking, self._ledger.session, self._ledger.run, outcomes)
