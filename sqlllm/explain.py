@@ -218,8 +218,8 @@ def pretty(sql: str) -> str:
     for tree in trees:
         with_ = tree.args.get("with_")
         tree.set("with_", None)
-        ctes = [cte.sql("duckdb") for cte in with_.expressions] if with_ is not None else []
+        ctes = [cte.sql(AiDuckDB) for cte in with_.expressions] if with_ is not None else []
         word = "WITH RECURSIVE " if with_ is not None and with_.args.get("recursive") else "WITH "
         above = word + (",\n" + " " * 5).join(ctes) + "\n" if ctes else ""
-        statements.append(above + tree.sql("duckdb"))
+        statements.append(above + tree.sql(AiDuckDB))
     return ";\n".join(statements)

@@ -14,7 +14,9 @@ from sqlglot import exp
 
 from sqlllm.rewrite import Columns
 from sqlllm.rewrite.calls import calls
+from sqlllm.rewrite.parser import AiDuckDB
 from sqlllm.rewrite.qualify import visible_ctes
+from sqlllm.rewrite.source import is_several
 from sqlllm.rewrite.timing import is_grouped
 
 Names = Mapping[str, exp.Expr]
@@ -36,6 +38,8 @@ def aliases(select: exp.Select, columns: Columns) -> exp.Select:
     replaced = False
     for projection in list(new.expressions):
         if named and everywhere:
+            if _is_unclear(projection, named):
+                return select
             replaced = _replace(projection, named, new) or replaced
         name = projection.alias.lower()
         if not isinstance(projection, exp.Alias) or not _stands_for_a_row(projection, new):
@@ -49,6 +53,8 @@ def aliases(select: exp.Select, columns: Columns) -> exp.Select:
         return select
     for part in ("where", "qualify", "order") if everywhere else ("where",):
         for top in _tops(new, part):
+            if _is_unclear(top, named):
+                return select
             replaced = _replace(top, named, new) or replaced
     if not replaced:
         return select
@@ -56,9 +62,18 @@ def aliases(select: exp.Select, columns: Columns) -> exp.Select:
     return new
 
 
+VOLATILE = frozenset(
+    {"random", "uuid", "uuidv4", "uuidv7", "gen_random_uuid", "nextval", "currval"}
+)
+"""What gives another value each time that it is written."""
+
+
 def _stands_for_a_row(projection: exp.Alias, select: exp.Select) -> bool:
     """Whether it has a call, of each row by itself."""
-    return _has_own_calls(projection, select) and projection.find(exp.AggFunc, exp.Window) is None
+    if projection.find(exp.AggFunc, exp.Window, exp.Rand, exp.Uuid) is not None:
+        return False
+    names = {call.name.lower() for call in projection.find_all(exp.Anonymous)}
+    return _has_own_calls(projection, select) and not names & VOLATILE
 
 
 def _has_own_calls(node: exp.Expr, select: exp.Select) -> bool:
@@ -74,19 +89,21 @@ def _is(column: exp.Column, name: str) -> bool:
 
 
 def _columns_below(select: exp.Select, columns: Columns) -> frozenset[str]:
-    """The names of what FROM has; all there are, where that can't be found out."""
+    """The names of what FROM has, its tables' too; all there are, where that can't be found out."""
     if select.args.get("from_") is None:
         return frozenset()
+    sources = [select.args["from_"].this, *(join.this for join in select.args.get("joins") or ())]
+    tables = {source.alias_or_name.lower() for source in sources} | {"rowid"}
     below = exp.Select(expressions=[exp.Star()])
     for part in ("from_", "joins", "laterals"):
         value = select.args.get(part)
         below.set(
             part, [v.copy() for v in value] if isinstance(value, list) else value and value.copy()
         )
-    known = columns(visible_ctes(select) + below.sql("duckdb"))
+    known = columns(visible_ctes(select) + below.sql(AiDuckDB))
     if known is None:
         return frozenset(p.alias.lower() for p in select.expressions)
-    return frozenset(name.lower() for name in known)
+    return frozenset(tables.union(name.lower() for name in known))
 
 
 def _tops(select: exp.Select, part: str) -> Iterator[exp.Expr]:
@@ -114,6 +131,16 @@ def _replace(top: exp.Expr, named: Names, select: exp.Select) -> bool:
     return bool(found)
 
 
+def _is_unclear(top: exp.Expr, named: Names) -> bool:
+    """Whether a name stands where a variable may be meant, or would be caught by one."""
+    return any(
+        not _is_another(column)
+        for inner in top.find_all(exp.Lambda, exp.Comprehension)
+        for column in inner.find_all(exp.Column)
+        if any(_is(column, name) for name in named)
+    )
+
+
 def _is_another(column: exp.Column) -> bool:
     """Whether the name is of an option, or a lambda's parameter."""
     if isinstance(column.parent, exp.PropertyEQ | exp.Kwarg) and column.arg_key == "this":
@@ -133,18 +160,18 @@ def _keep_names(new: exp.Select, select: exp.Select, named: Names, columns: Colu
     for projection in plain.expressions:
         if projection.alias.lower() in named:
             projection.set("this", exp.Null())
-    stars = [at for at, p in enumerate(select.expressions) if p.is_star]
+    stars = [at for at, p in enumerate(select.expressions) if is_several(p)]
     known: Sequence[str] | None = None
     for at, (old, now) in enumerate(zip(select.expressions, new.expressions, strict=True)):
-        if old.is_star or isinstance(now, exp.Alias | exp.Column):
+        if is_several(old) or isinstance(now, exp.Alias | exp.Column):
             continue
         if isinstance(old, exp.Column):
             name = old.name
         else:
-            known = columns(visible_ctes(select) + plain.sql("duckdb")) if known is None else known
+            known = columns(visible_ctes(select) + plain.sql(AiDuckDB)) if known is None else known
             behind = not stars or at > stars[-1]
             before = not stars or at < stars[0]
-            name = old.sql("duckdb", normalize_functions="lower")
+            name = old.sql(AiDuckDB, normalize_functions="lower")
             if known and (before or behind):
                 name = known[at if before else at - len(select.expressions)]
         now.replace(exp.alias_(now.copy(), name, quoted=True))

@@ -25,6 +25,7 @@ from sqlllm.rewrite.gather import Asked, collecting, drop_later, why_not
 from sqlllm.rewrite.guard import guards
 from sqlllm.rewrite.once import cte_of
 from sqlllm.rewrite.over_lists import open_aggregates
+from sqlllm.rewrite.parser import AiDuckDB
 from sqlllm.rewrite.qualify import qualified, visible_ctes
 from sqlllm.rewrite.search import is_collected, searches, texts_of
 from sqlllm.rewrite.statement import parse
@@ -77,7 +78,7 @@ def _of_block(written: exp.Select, columns: Columns) -> Iterator[Estimate]:
     limited, stopped = after_limit(block), early_stop(block)
     seen = set()
     for call, top, part in [*own_calls(block), *own_group_calls(block)]:
-        text = call.meta.get("written") or call.sql("duckdb")
+        text = call.meta.get("written") or call.sql(AiDuckDB)
         if text in seen:
             continue
         seen.add(text)
@@ -112,7 +113,7 @@ def _of_block(written: exp.Select, columns: Columns) -> Iterator[Estimate]:
         query = collecting(source, [asked], 1, "_estimate", 1)
         unanswered = [c for c in (*calls(query), *group_calls(query)) if not is_staged(c)]
         ctes = visible_ctes(written, asking=False)
-        sql = None if unanswered else ctes + query.sql("duckdb")
+        sql = None if unanswered else ctes + query.sql(AiDuckDB)
         step = f"{id(written)} {when.name} {part in ('where', 'joins')}"
         yield Estimate(text, sql, "; ".join(notes), step)
 
@@ -123,7 +124,7 @@ def _of_searches(block: exp.Select) -> Iterator[Estimate]:
         if table.find_ancestor(exp.Query) is block and is_collected(table):
             call = f"ai.{table.this.sql('duckdb', normalize_functions=False)}"
             estimate = ai_call("_estimate", exp.Literal.number(1), exp.column("texts"))
-            query = exp.select(estimate).from_(texts_of(table, 1)).sql("duckdb")
+            query = exp.select(estimate).from_(texts_of(table, 1)).sql(AiDuckDB)
             yield Estimate(call, visible_ctes(block, asking=False) + query, "and the query itself")
 
 

@@ -44,6 +44,7 @@ from sqlllm.rewrite.conditions import (
 )
 from sqlllm.rewrite.guard import guard_junctions, guards
 from sqlllm.rewrite.once import once, reads_often
+from sqlllm.rewrite.parser import AiDuckDB
 from sqlllm.rewrite.source import sort_keys
 from sqlllm.rewrite.timing import Timing, all_calls, is_grouped, own_calls, timing
 from sqlllm.rewrite.used import ALL
@@ -65,7 +66,7 @@ class Asked:
     @property
     def key(self) -> tuple[str, ...]:
         """Equal for calls that are gathered alike."""
-        return (self.node.sql("duckdb"), *(g.sql("duckdb") for g in self.guard))
+        return (self.node.sql(AiDuckDB), *(g.sql(AiDuckDB) for g in self.guard))
 
     @property
     def depth(self) -> int:

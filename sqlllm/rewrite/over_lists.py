@@ -12,6 +12,7 @@ from sqlglot import exp
 from sqlllm.rewrite import Columns
 from sqlllm.rewrite.aggregates import OVER_LISTS
 from sqlllm.rewrite.calls import ai_call, call_name, is_named
+from sqlllm.rewrite.parser import AiDuckDB
 from sqlllm.rewrite.qualify import visible_ctes
 
 
@@ -46,10 +47,10 @@ def _columns_with(call: exp.Expr) -> Iterator[exp.Expr]:
 def _name(column: exp.Expr, columns: Columns) -> str:
     block = column.parent
     if isinstance(block, exp.Select) and not any(p.is_star for p in block.expressions):
-        known = columns(visible_ctes(block) + block.sql("duckdb"))
+        known = columns(visible_ctes(block) + block.sql(AiDuckDB))
         if known is not None and column.index is not None:
             return known[column.index]
-    return column.sql("duckdb")
+    return column.sql(AiDuckDB)
 
 
 def unopened(tree: exp.Expr) -> Iterator[exp.Dot]:
@@ -66,5 +67,5 @@ def opened(call: exp.Dot) -> exp.Expr:
     others = [a for a in arguments if a is not text]
     rows = text.expression if is_named(text, "text") else text
     made = ai_call(OVER_LISTS[call_name(call) or ""], exp.ArrayAgg(this=rows.copy()), *others)
-    made.meta["written"] = call.sql("duckdb")
+    made.meta["written"] = call.sql(AiDuckDB)
     return made

@@ -13,6 +13,7 @@ from sqlglot import exp
 
 from sqlllm.rewrite import Columns
 from sqlllm.rewrite.calls import asks
+from sqlllm.rewrite.parser import AiDuckDB
 from sqlllm.rewrite.source import stars
 from sqlllm.rewrite.timing import expressions
 
@@ -81,7 +82,7 @@ def visible_ctes(select: exp.Select, *, asking: bool = True) -> str:
             node = node.parent if node is not None else None
         else:
             node = node.parent
-    texts = [cte.sql("duckdb") for cte in ctes if asking or not asks(cte)]
+    texts = [cte.sql(AiDuckDB) for cte in ctes if asking or not asks(cte)]
     return f"WITH {', '.join(texts)} " if texts else ""
 
 

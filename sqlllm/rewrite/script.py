@@ -60,6 +60,24 @@ def numbered(statement: str) -> str:
     return "".join(text)
 
 
+def query_of(statement: str) -> str:
+    """The query that CREATE TABLE ... AS or COPY (...) makes a table or file of; else all of it.
+
+    Example:
+        >>> query_of("CREATE TABLE t(a, b) AS SELECT 1, 2"), query_of("COPY (SELECT 1) TO 'x.csv'")
+        ('SELECT 1, 2', 'SELECT 1')
+    """
+    tokens = sqlglot.tokenize(statement, dialect="duckdb")
+    kind, depth = tokens[0].token_type.name if tokens else "", 0
+    for at, token in enumerate(tokens):
+        depth += {"L_PAREN": 1, "R_PAREN": -1}.get(token.token_type.name, 0)
+        if kind == "CREATE" and depth == 0 and token.token_type.name == "ALIAS":
+            return statement[tokens[at + 1].start :]
+        if kind == "COPY" and at and depth == 0:
+            return statement[tokens[1].end + 1 : token.start]
+    return statement
+
+
 def same_words(a: str, b: str) -> bool:
     """Whether two statements differ in spacing and case only.
 

@@ -109,6 +109,11 @@ def stars(select: exp.Select) -> list[exp.Star]:
     return [star for star in select.find_all(exp.Star) if star.find_ancestor(exp.Query) is select]
 
 
+def is_several(projection: exp.Expr) -> bool:
+    """Whether it may become any number of columns."""
+    return projection.is_star or projection.find(exp.Columns, exp.Unnest, exp.Explode) is not None
+
+
 def sort_keys(select: exp.Select) -> list[exp.Ordered] | None:
     """ORDER BY with aliases and ordinals replaced by what they stand for; None if unclear."""
     order = select.args.get("order")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Collection, Container
 from itertools import count
 
@@ -22,11 +23,15 @@ from sqlllm.rewrite.guard import cheap_first
 from sqlllm.rewrite.over_lists import open_aggregates, unopened
 from sqlllm.rewrite.parser import AiDuckDB
 from sqlllm.rewrite.qualify import qualified
-from sqlllm.rewrite.script import EXPLAIN, numbered, same_words
+from sqlllm.rewrite.script import EXPLAIN, numbered, query_of, same_words
 from sqlllm.rewrite.search import search
+from sqlllm.rewrite.source import is_several
 from sqlllm.rewrite.used import used_columns
 from sqlllm.rewrite.windows import windows
 from sqlllm.rewrite.writes import gather_write
+
+ODD = ("<=>", "^@")
+"""Operators that sqlglot takes for others, or binds otherwise."""
 
 Rule = Callable[[exp.Select], exp.Select]
 
@@ -66,12 +71,13 @@ def _rewrite(
     tree = parse(text, notes)
     if tree is None:
         return statement, []
+    shown = _shown(tree)
     try:
-        plain = written(tree) if _has_unnamed(tree) else ""
+        plain = written(shown) if _has_unnamed(shown) else ""
     except UnsupportedError as error:
         notes.append(f"left as it stands: {first_line(error)}")
         return statement, []
-    renamed = "aggregates" in on and open_aggregates(tree, _result(tree), columns)
+    renamed = "aggregates" in on and open_aggregates(tree, _result(shown), columns)
     if any(True for _ in unopened(tree)):
         notes.append("left as it stands: the rule `aggregates` is off")
         return statement, []
@@ -79,12 +85,14 @@ def _rewrite(
     renamed = renamed or qualifies
     if not fired:
         return statement, []
+    shown = _shown(tree)
+    query = query_of(text) if shown is not tree else text
     # DuckDB names a window as its function is written, others in lower case.
-    named = not any(p.find(exp.Window) for p in _result(tree) if _is_unnamed(p))
-    other = bool(plain) and (renamed or not named or not same_words(numbered(text), plain))
+    named = not any(p.find(exp.Window) for p in _result(shown) if _is_unnamed(p))
+    other = bool(plain) and (renamed or not named or not same_words(numbered(query), plain))
     # What DuckDB can't bind as it was written it can now.
-    bound = written(tree) if other and "aliases" in fired else text
-    if other and not _keep_names(tree, bound, columns):
+    bound = written(shown) if other and "aliases" in fired else query
+    if other and not _keep_names(shown, bound, columns):
         notes.append("left as it stands: a column without a name would be renamed; write AS")
         return statement, []
     try:
@@ -100,12 +108,15 @@ def written(tree: exp.Expr) -> str:
     Raises:
         UnsupportedError: sqlglot would leave a part of it out.
     """
-    return tree.sql("duckdb", unsupported_level=ErrorLevel.IMMEDIATE)
+    return tree.sql(AiDuckDB, unsupported_level=ErrorLevel.IMMEDIATE)
 
 
 def parse(statement: str, notes: list[str]) -> exp.Expr | None:
     """The tree of a statement that may be rewritten."""
     if "ai." not in statement.lower():
+        return None
+    if any(operator in statement for operator in ODD):
+        notes.append(f"left as it stands: sqlglot reads {' or '.join(ODD)} otherwise than DuckDB")
         return None
     logger = logging.getLogger("sqlglot")
     logger.addFilter(_silent)  # it warns of statements that it reads as a single word
@@ -118,6 +129,12 @@ def parse(statement: str, notes: list[str]) -> exp.Expr | None:
         logger.removeFilter(_silent)
     if any(isinstance(found.this, exp.Cast) for found in tree.find_all(exp.Interval)):
         notes.append("left as it stands: sqlglot takes the cast behind an INTERVAL into it")
+        return None
+    if any(c.name.upper() == "DEFAULT" and not c.this.quoted for c in tree.find_all(exp.Column)):
+        notes.append("left as it stands: sqlglot takes DEFAULT for a column")
+        return None
+    if isinstance(tree, exp.Merge) and re.search(r"\bBY\s+NAME\b", statement, re.IGNORECASE):
+        notes.append("left as it stands: sqlglot can't write INSERT BY NAME in MERGE")
         return None
     if isinstance(tree, exp.Command):
         notes.append(f"left as it stands: {tree.name.upper()} statements")
@@ -219,15 +236,22 @@ def _keep_names(tree: exp.Expr, original: str, columns: Columns) -> bool:
     known = columns(original)
     if known is None:
         return False
-    stars = [i for i, p in enumerate(projections) if p.is_star]
+    stars = [i for i, p in enumerate(projections) if is_several(p)]
     for i, projection in enumerate(projections):
         if not _is_unnamed(projection):
             continue
-        if stars and stars[0] < i < stars[-1]:
+        if i in stars or (stars and stars[0] < i < stars[-1]):
             return False
         at = i if not stars or i < stars[0] else i - len(projections)
         projections[i].replace(exp.alias_(projection.copy(), known[at], quoted=True))
     return True
+
+
+def _shown(tree: exp.Expr) -> exp.Expr:
+    """The query whose columns get names that somebody sees: a result's, a table's, a file's."""
+    query = tree.expression if isinstance(tree, exp.Create) else tree.this
+    made = isinstance(tree, exp.Create | exp.Copy) and isinstance(query, exp.Query)
+    return query if made and not isinstance(tree.this, exp.Schema) else tree
 
 
 def _result(tree: exp.Expr) -> list[exp.Expr]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from sqlllm.rewrite.calls import ancestors
+from sqlllm.rewrite.parser import AiDuckDB
 from sqlllm.rewrite.source import source, stars
 from sqlllm.rewrite.timing import is_grouped, own_calls
 
@@ -41,7 +42,7 @@ def windows(select: exp.Select) -> exp.Select:
         if part == "expressions" and call.sql() in names
     }.values():
         if not isinstance(projection, exp.Alias):  # DuckDB can't bind what it would name
-            name = projection.sql("duckdb", normalize_functions="lower")
+            name = projection.sql(AiDuckDB, normalize_functions="lower")
             projection.replace(exp.alias_(projection.copy(), name, quoted=True))
     for call, _, _ in list(own_calls(new)):
         if call.sql() in names:
