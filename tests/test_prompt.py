@@ -86,3 +86,13 @@ def test_what_a_template_repeats_is_read_once(
     for row, text in enumerate(texts):
         assert collect(model.complete(complete, [text]))[0] == written[row]
         assert collect(model.choose(choose, [text]))[0] == pytest.approx(chosen[row], abs=1e-5)
+
+
+def test_structs_that_are_null_in_a_whole_chunk() -> None:
+    query = (
+        "SELECT ai.prompt('{x}', CASE WHEN i < 3000 THEN {'x': i} END) AS p FROM range(10000) r(i)"
+    )
+    with sqlllm.connect() as db:
+        assert db.execute(f"SELECT count(p), count(*) FROM ({query})").fetchall() == [(3000, 10000)]
+        assert db.execute("SELECT ai.prompt('{x}', NULL)").fetchall() == [(None,)]
+        assert db.execute("SELECT ai.prompt('plain', NULL)").fetchall() == [("plain",)]

@@ -70,6 +70,10 @@ def _filled(pieces: Sequence[str | Place], values: pa.Array, named: pa.Array) ->
     """One template for several rows."""
     rows = len(values)
     has_names = named.null_count < rows
+    given = values.flatten()
+    asks_names = any(isinstance(p, Place) and isinstance(p.key, str) for p in pieces)
+    if asks_names and not has_names and given.null_count == len(given):
+        return pa.nulls(rows, pa.string())  # structs that are NULL in all of these rows
     objects = [None if text is None else json.loads(text) for text in named.to_pylist()]
     columns = []
     for piece in pieces:
@@ -80,8 +84,8 @@ def _filled(pieces: Sequence[str | Place], values: pa.Array, named: pa.Array) ->
         elif isinstance(piece.key, int) and not has_names:
             columns.append(_at(values, piece.key))
         else:
-            given = "values by name" if has_names else "values by position"
-            msg = f"the prompt has {{{piece.key}}}, but {given} are given"
+            by = "name" if has_names else "position"
+            msg = f"the prompt has {{{piece.key}}}, but values by {by} are given"
             raise CallError(
                 msg, hint="write ai.prompt('{0} {1}', a, b) or ai.prompt('{x}', {x: a})"
             )

@@ -81,10 +81,10 @@ ANY = r"national (?:id\w*|insurance)|id card|identity (?:card|number)|personal (
 
 # Where a number may stand: at six digits, or at letters and digits.
 START = re.compile(
-    r"[0-9](?<![\w][0-9])(?<!\w-[0-9])(?<!\d[.,/][0-9])(?=(?:[ ./-]?\d){5})", re.ASCII
+    r"[0-9](?<![a-zA-Z0-9][0-9])(?<!\w-[0-9])(?<!\d[.,/][0-9])(?=(?:[ ./-]?\d){5})", re.ASCII
 )
 LETTERED = re.compile(
-    r"[A-Z](?<![\w][A-Z])(?<!\w-[A-Z])(?=[A-Z] ?\d\d ?\d\d ?\d|-?\d{7}|[A-Z]{3,5}\d\d)",
+    r"[A-Z](?<![a-zA-Z0-9][A-Z])(?<!\w-[A-Z])(?=[A-Z] ?\d\d ?\d\d ?\d|-?\d{7}|[A-Z]{3,5}\d\d)",
     re.ASCII | re.IGNORECASE,
 )
 
@@ -154,5 +154,6 @@ def _checks(kind: NationalId) -> Iterator[_Check]:
 
 def _at_once(checks: Sequence[_Check]) -> re.Pattern[str]:
     """Tries every form at one place: a group for each, set where it fits."""
-    forms = "".join(rf"(?:(?=({check.form})(?!\w|[.,/-]?\d))|)" for check in checks)
+    behind = r"(?![a-zA-Z0-9]|[./-]?\d|,\d\d?(?!\d))"  # an amount may, a field of a list may not
+    forms = "".join(rf"(?:(?=({check.form}){behind})|)" for check in checks)
     return re.compile(forms, re.ASCII | re.IGNORECASE)

@@ -9,7 +9,7 @@ from sqlllm.redact.entities import Recogniser, Span
 
 CHECK = re.compile(r"[0-9]{2}(?:(?<=[a-zA-Z]{2}[0-9]{2})|(?<=[a-zA-Z]{2} [0-9]{2}))", re.ASCII)
 IBAN = re.compile(r"[a-zA-Z]{2} ?[0-9]{2}(?:[ -]?[a-zA-Z0-9]){11,30}", re.ASCII)
-WORD = re.compile(r"[^\W_]+")
+WORD = re.compile(r"[a-zA-Z0-9]+")
 
 
 def ibans() -> Recogniser:
@@ -25,7 +25,7 @@ def ibans() -> Recogniser:
         for check in CHECK.finditer(text):
             start = check.start() - 2 - (text[check.start() - 1] == " ")
             match = IBAN.match(text, start)
-            if match is None or text[start - 1 : start].isalnum():
+            if match is None or WORD.fullmatch(text[start - 1 : start]):
                 continue
             last = match.end()
             ends = [word.end() for word in WORD.finditer(text, start, last + 1)]
@@ -38,7 +38,11 @@ def ibans() -> Recogniser:
     return find
 
 
-DIGITS = re.compile(r"[0-9](?<![\w+][0-9])(?<!\d[.,][0-9])(?:[ -]?\d){11,}(?!\w|[.,]\d)", re.ASCII)
+DIGITS = re.compile(
+    r"[0-9](?<![a-zA-Z0-9+][0-9])(?<!\d[.,][0-9])(?:[ -]?\d){11,}"
+    r"(?![a-zA-Z0-9]|\.\d|,\d\d?(?![\d/]))",
+    re.ASCII,
+)  # 4111111111111111,12 is an amount; with ,12/27 or ,94105 behind it, a card in a list
 # Issuers and lengths: Visa, Mastercard, American Express, Diners Club, Discover, JCB, UnionPay,
 # Maestro, Mir, RuPay.
 ISSUER = re.compile(

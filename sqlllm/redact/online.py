@@ -12,7 +12,8 @@ from sqlllm.redact.text import Words
 LOCAL = re.compile(r"[\w.+%'&~=#!$*-]{1,256}")  # read backwards from the @
 DOMAIN = re.compile(
     r"(?!\d+\.\d+\.)"  # react@18.2.0-rc.next is a version
-    r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+(?:xn--[a-zA-Z0-9-]{2,59}|[^\W\d_]{2,63})(?![\w-])"
+    r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+(?:xn--[a-zA-Z0-9-]{2,59}|[a-zA-Z]{2,63}(?![a-zA-Z0-9])"
+    r"|[^\W\d_a-zA-Z]{2,63}(?!\w))"  # text in another script, or a dash, may stand right behind it
 )
 SCREEN = re.compile(r"\dx\.(?:png|jpe?g|gif|svg|webp)\Z", re.IGNORECASE)  # logo@2x.png
 
@@ -41,7 +42,8 @@ def _without_key(local: str) -> str:
 
 
 IPV4 = re.compile(
-    r"[0-9](?<![\w.][0-9])(?<!\w-[0-9])[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?!\w|\.\w)", re.ASCII
+    r"[0-9](?<![a-zA-Z0-9.][0-9])(?<!\w-[0-9])[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?![a-zA-Z0-9]|\.\w)",
+    re.ASCII,
 )
 IPV6 = re.compile(
     r"[0-9a-fA-F:](?<![\w:.][0-9a-fA-F:])(?=[0-9a-fA-F]{0,3}:)"

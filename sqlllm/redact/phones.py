@@ -11,7 +11,8 @@ from sqlllm.redact.text import Words
 
 INTERNATIONAL = re.compile(r"\+[ (]{0,2}\d", re.ASCII)
 NUMBER = re.compile(
-    r"[0-9](?<!\w[0-9])(?<![0-9][.,/-][0-9])(?:(?:[ ()/-]{0,2}|\.)[0-9]){6,14}(?!\w|[.,:]\w)",
+    r"[0-9](?<!\w[0-9])(?<![0-9][.,/-][0-9])(?:(?:[ ()/-]{0,2}|\.)[0-9]){6,14}"
+    r"(?![a-zA-Z0-9]|[.:]\w|,\d)",
     re.ASCII,
 )
 DATE = re.compile(
@@ -55,7 +56,7 @@ def phones(regions: Sequence[str]) -> Recogniser:
     def find(text: str) -> Iterator[Span]:
         numbers = list(NUMBER.finditer(text))
         read: set[int] = set()  # where the characters stand that the library took for numbers
-        if numbers and (regions or INTERNATIONAL.search(text)):
+        if (numbers and regions) or INTERNATIONAL.search(text):
             for region in readers or [None]:
                 for match in known.PhoneNumberMatcher(text, region):
                     read.update(range(match.start, match.end))
