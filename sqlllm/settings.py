@@ -167,9 +167,12 @@ def check_types(settings: Settings) -> None:
             own = f"a model of your own needs a name: models={{'mine': model}}, {name}='mine'"
             raise ConfigError(msg, hint=own if hasattr(value, "fingerprint") else None)
     for name, model in settings.models.items():
-        if isinstance(model, Mapping | list | int | None):
-            msg = f"the model {name!r} must be a URI, not {model!r}"
+        if not isinstance(model, str) and (isinstance(model, type) or not hasattr(model, "answer")):
+            msg = f"the model {name!r} must be a URI or a Model, not {model!r}"
             raise ConfigError(msg, hint="such as 'hf:models/my-model'")
+        if not isinstance(name, str) or not name.strip():
+            msg = f"a model's name must be text, not {name!r}"
+            raise ConfigError(msg)
 
 
 SCOPES = ("query", "job", "day")
@@ -193,9 +196,11 @@ def check_limits(settings: Settings) -> None:
     if "day" in settings.budgets and not settings.record:
         msg = "a budget per day needs a record of what was asked, and record is false"
         raise ConfigError(msg, hint="remove record = false, or set the budget per query or job")
-    if isinstance(settings.allow_models, str):
-        msg = f"allow_models must be a list of names, not {settings.allow_models!r}"
-        raise ConfigError(msg, hint=f"write [{settings.allow_models!r}]")
+    listed = settings.allow_models
+    several = isinstance(listed, Collection) and not isinstance(listed, str)
+    if listed is not None and not (several and all(isinstance(name, str) for name in listed)):
+        msg = f"allow_models must be a list of names, not {listed!r}"
+        raise ConfigError(msg, hint=f"write [{listed!r}]" if isinstance(listed, str) else None)
 
 
 PRICES = ("input", "output")
@@ -286,7 +291,7 @@ def config_file() -> Path | None:
 def _read(path: Path) -> dict[str, Any]:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         msg = f"{path} is not valid TOML: {error}"
         raise ConfigError(msg) from error
     return from_tables(values, str(path))
