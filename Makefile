@@ -24,7 +24,7 @@ test: .venv/.ready
 test-oldest: .venv/.ready
 	$(PY) -m pip install --quiet --no-deps --upgrade --target .venv-oldest duckdb==1.4.0
 	PYTHONPATH=.venv-oldest $(PYTEST) tests/test_functions.py tests/test_errors.py tests/test_install.py \
-		tests/test_rewrite.py tests/test_differential.py tests/test_gather.py tests/test_joins.py \
+		tests/test_rewrite.py tests/test_meanings.py tests/test_differential.py tests/test_gather.py tests/test_joins.py \
 		tests/test_explain.py tests/test_search.py tests/test_split_text.py tests/test_contract.py \
 		tests/test_catalogue.py \
 		tests/test_reduce.py tests/test_reduce_errors.py tests/test_aggregates.py tests/test_splitting.py \

@@ -1,0 +1,159 @@
+"""A rewritten statement means what it meant: literals, names, and what sqlglot reads otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from both import TABLES, Both
+
+TYPED = [
+    "DATE '2026-01-01'::VARCHAR", "TIMESTAMP '2026-01-01 12:34:00'::DATE", "BIGINT '5'::VARCHAR",
+    "TIMESTAMP WITH TIME ZONE '2026-01-01 00:00:00+00'::DATE", "DOUBLE PRECISION '2.7'::INT",
+    "DECIMAL(10,2) '1.555'::VARCHAR", "JSON '{}'::VARCHAR", "BOOL 'true'::INT", "-INT '5'::DOUBLE",
+    "DATE '2026-01-01'::TIMESTAMP::VARCHAR", "DATE '2026-01-01'.year()", "VARCHAR 'abc'[1:2]",
+    "INTERVAL '1 day'::VARCHAR", "INTERVAL (2::INT) DAY", "DATE '2026-01-01'", "INT[] '[1]'::TEXT",
+    "CAST('2026-01-01' AS DATE)::VARCHAR", "TRY_CAST('1' AS INT)::VARCHAR", "5::DOUBLE::VARCHAR",
+    # a list is no row of values, and NULL in it a value
+    "k NOT IN [1, NULL]", "k IN [1, NULL] IS NULL", "k IN (0, NULL)", "k NOT IN [id, k]",
+    "INTERVAL '1 day 01:02:03'", "INTERVAL '1 day ago'", "INTERVAL '1 year 2 months'",
+    "INTERVAL '3' DAY", "INTERVAL '1 hour' * 2",
+    """'{"a.b": 1}'->>'a.b'""", """'{"a": {"b": 2}}'->>'$.a.b'""", """'{"a": [7]}'->'a[0]'""",
+    "2 NOT IN (2, 7) = 5", "k NOT BETWEEN 1 AND 2 >= (id = 1)", "NOT k = 1", "NOT k IS NULL",
+    "date_add(DATE '2026-01-01', 1)", "x[1]", "x[-1:]", "[10, 20][k]", "{'a': 1}['a']",
+    "MAP {1: 'x'}[1]", "nvl(k, 7)", "locate('a', x)", "[1.0, 2] <=> [1, 3]", "'a' ^@ x || 'a'",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("literal", TYPED)
+def test_literals_keep_their_types(both: Both, literal: str) -> None:
+    for con in (both.on, both.off):
+        con.execute("CREATE OR REPLACE TEMP MACRO nvl(a, b) AS 'the user''s'")
+        con.execute("CREATE OR REPLACE TEMP MACRO locate(a, b) AS a || b")
+    if duckdb.__version__ < "2" and ("'." in literal or "[" in literal):
+        pytest.skip("DuckDB 1.4 can't parse it")
+    query = f"SELECT ai.complete(x) AS y, {literal} AS z FROM t ORDER BY id LIMIT 1"
+    found = [con.sql(query) for con in (both.on, both.off)]
+    assert found[0].types == found[1].types
+    assert found[0].fetchall() == found[1].fetchall()
+
+
+ALIASES = [
+    "SELECT id, {f}(x) c FROM t WHERE c = 'BAD BUG'",
+    "SELECT id, {f}(x) c, c || '1' d, d || '2' e, upper(d || c) FROM t",
+    "SELECT id, {f}(x) c FROM t ORDER BY lower(c) DESC NULLS FIRST, id DESC",
+    "SELECT id, {f}(x) c FROM t QUALIFY row_number() OVER (PARTITION BY k ORDER BY c, id) = 1",
+    "SELECT {f}(x) c, count(*) n FROM t WHERE c LIKE 'B%' GROUP BY c ORDER BY c",
+    "SELECT {f}(x) x, x || '1' d FROM t WHERE x LIKE 'b%'",  # a column comes first
+    "SELECT {f}(x) AS C, \"c\" || 1, c, C FROM t WHERE c LIKE '%O%'",
+    "SELECT {f}(x) c, {f}(c) d, {f}(d || 'é') FROM t",
+    "SELECT DISTINCT {f}(x) c, c FROM t WHERE c > '' ORDER BY c",
+    "SELECT max({f}(x)) c, c || 'x' FROM t",
+    "SELECT id i, {f}(x) c, max(c) OVER (PARTITION BY k) FROM t",
+    "SELECT *, {f}(x) c, c || '1', k + 1 FROM t WHERE c IS NOT NULL",
+    "SELECT {f}(x) c, list_transform([c, 'q'], lambda c: c || '!') FROM t",
+    "SELECT CASE WHEN k > 0 THEN {f}(x) END c, coalesce(c, 'none') d FROM t WHERE c IS NULL",
+    "SELECT {f}(a.x) || b.y c FROM t a JOIN u b ON a.k = b.k WHERE c LIKE 'BAD%' AND length(c) > 3",
+    "WITH w AS (SELECT id, {f}(x) c FROM t WHERE c LIKE 'G%') SELECT c, c || '1' FROM w",
+    "SELECT c FROM (SELECT {f}(x) c, k FROM t WHERE c <> 'BAD') WHERE k > 0",
+    "SELECT {f}('a') c, c || 'b'",
+    "SELECT id, {f}(x) c FROM t WHERE c > 'B' UNION ALL SELECT id, {f}(x) c FROM t WHERE c < 'C'",
+    "SELECT id, {f}(x) c FROM t WHERE c IN (SELECT {f}(y) c FROM u WHERE c <> '')",
+    # an index counts from 1, whatever it is taken of
+    "SELECT upper({f}(x)) c, c[1] d, c[-1] e FROM t",
+    "SELECT id, lower({f}(x)) c FROM t WHERE c[1] = 'b' ORDER BY c[2], id",
+    "SELECT length({f}(x)) n, [10, 20, 30, 40, 50, 60, 70, 80][n], x[n] FROM t",
+    "SELECT {f}(x) c, [c FOR c IN ['a']] FROM t",
+    "SELECT {f}(x) c, list_transform(['q'], lambda c: c || 'z') d, c || 'w' FROM t",
+    # the row of a table of that name comes first
+    "SELECT {f}(x) t, t || '1' FROM t",
+    "SELECT {f}(x) q, q || '1' FROM t q",
+    "SELECT {f}(x) rowid FROM t WHERE rowid = 0",
+    "WITH c AS (FROM t) SELECT {f}(x) c, c || '1' FROM c",
+    "SELECT {f}(x), COLUMNS('k|id') + 1, 1_000 FROM t",
+]
+
+
+@pytest.mark.parametrize("query", ALIASES)
+def test_names_of_calls_stand_for_them(both: Both, query: str) -> None:
+    with duckdb.connect() as plain:
+        plain.execute(TABLES)
+        plain.execute("CREATE MACRO shout(x) AS upper(x)")
+        found = plain.sql(query.format(f="shout"))
+        columns, expected = found.columns, found.fetchall()
+    rows, names, sent = both.run(both.on, query.format(f="ai.complete"))
+    if "ORDER BY" not in query or "PARTITION" in query:
+        rows, expected = sorted(rows, key=str), sorted(expected, key=str)
+    assert rows == expected
+    assert [name.replace("ai.complete", "shout") for name in names] == columns
+    assert sent <= (12 if "é" in query or " u" in query else 5)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "CREATE TABLE made AS SELECT list(k), max_by(x, k), ai.complete(min(x)) FROM t GROUP BY k",
+        "CREATE TABLE made AS (SELECT ai.complete(x), 1_000, x IS NULL, list(k) OVER () FROM t)",
+        "CREATE TABLE made(a, b) AS SELECT ai.complete(x), list([k]) FROM t GROUP BY ALL",
+        "COPY (SELECT list(id), ai.complete(min(x)) AS y FROM t) TO '{file}' (HEADER)",
+    ],
+)
+def test_names_in_tables_and_files_stay(both: Both, query: str, tmp_path: Path) -> None:
+    found = []
+    for con in (both.on, both.off):
+        con.execute("DROP TABLE IF EXISTS made")
+        con.execute(query.format(file=tmp_path / "made.csv"))
+        made = f"'{tmp_path / 'made.csv'}'" if "COPY" in query else "made"
+        found.append(con.sql(f"FROM {made}").columns)
+    assert found[0] == found[1]
+    assert both.on._plan(query).fired == ("gather",)
+
+
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ("UPDATE t SET x = ai.complete(x), k = DEFAULT WHERE id = 1", "takes DEFAULT for a column"),
+        ("SELECT ai.complete(x), [1.0] <=> [2.0] FROM t", "sqlglot reads <=> or ^@ otherwise"),
+        (
+            "MERGE INTO t USING (SELECT 9 AS id, 1 AS k, ai.complete('q') AS x) n ON t.id = n.id "
+            "WHEN NOT MATCHED THEN INSERT BY NAME",
+            "can't write INSERT BY NAME",
+        ),
+    ],
+)
+def test_what_sqlglot_reads_otherwise_is_left(both: Both, query: str, why: str) -> None:
+    made = both.on._plan(query)
+    assert made.sql == query
+    assert why in str(made)
+
+
+def test_what_stays_refused_has_a_hint(both: Both) -> None:
+    query = (
+        "SELECT ai.complete(x) c FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.y = t.x AND c > '')"
+    )
+    hint = r"Hint: make the call a column first: FROM \(SELECT \*, ai"
+    with pytest.raises(duckdb.BinderException, match=hint):
+        both.on.execute(query)
+
+
+def test_windows_keep_the_names_of_columns(both: Both) -> None:
+    columns = "ai.complete(x), row_number() OVER (ORDER BY ai.complete(x), id), upper(x)"
+    names = both.run(both.on, f"SELECT {columns} FROM t")[1]
+    assert names == columns.replace("x), r", "x); r").replace("id), u", "id); u").split("; ")
+    query = "SELECT row_number() OVER (ORDER BY id), 1_000, ai.complete(x) FROM t"
+    assert both.run(both.on, query)[1] == both.run(both.off, query)[1]
+    assert both.on._plan(query).fired == ("gather",)
+
+
+def test_what_sqlglot_would_leave_out_is_left(both: Both, capsys: Any) -> None:
+    query = "CREATE OR REPLACE TEMP TABLE c AS SELECT ai.complete(x) AS y FROM t WITH NO DATA"
+    made = both.on._plan(query)
+    assert (made.sql, made.fired) == (query, ())
+    assert made.notes == ("left as it stands: Unsupported property withdataproperty",)
+    both.fake.inputs.clear()
+    both.on.execute(query)
+    assert both.on.execute("SELECT count(*) FROM c").fetchall() == [(0,)]
+    assert both.fake.inputs == []
+    assert capsys.readouterr().err == ""
