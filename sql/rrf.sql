@@ -4,4 +4,4 @@
 -- returns: DOUBLE
 -- example: SELECT ai.rrf([1, 3])
 CREATE OR REPLACE MACRO ai.rrf(ranks, k := 60) AS
-    list_sum(list_transform(ranks, lambda rank: 1 / CAST(k + rank AS DOUBLE)));
+    list_sum(list_transform(ranks, lambda rank: 1 / (CAST(k AS DOUBLE) + rank)));

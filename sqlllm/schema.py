@@ -123,6 +123,8 @@ def is_json_schema(given: object) -> bool:
         (True, False)
         >>> is_json_schema({"properties": {"a": {"type": "null"}}})
         True
+        >>> is_json_schema({"$schema": "http://json-schema.org/draft-07/schema#", "enum": ["a"]})
+        True
         >>> is_json_schema({"items": [{"sku": "VARCHAR"}], "enum": ["VARCHAR"]})
         False
     """
@@ -132,7 +134,7 @@ def is_json_schema(given: object) -> bool:
     kinds = kind if isinstance(kind, list) else [kind]
     if any(k in JSON_TYPES for k in kinds if isinstance(k, str)):
         return True
-    if str(given.get("$ref", "")).startswith("#"):
+    if "$schema" in given or str(given.get("$ref", "")).startswith("#"):
         return True
     if any(_is_value(given[word]) for word in ("enum", "const") if word in given):
         return True

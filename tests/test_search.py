@@ -206,6 +206,12 @@ def test_the_form_that_an_index_can_use_finds_the_same(places: Any) -> None:
     assert "getvariable" not in shown
 
 
+def test_rrf_of_small_integers() -> None:
+    with sqlllm.connect() as db:
+        found = db.execute("SELECT ai.rrf([100::TINYINT]), ai.rrf([255::UTINYINT])").fetchone()
+    assert found == (1 / 160, 1 / 315)
+
+
 def test_rrf() -> None:
     with sqlllm.connect() as db:
         row = db.execute(
