@@ -246,12 +246,13 @@ class Engine:
             changed, slots = change(self.model), Slots(2, TRIED)
             try:
                 difference = self._difference(slots, tokens, expected)
-                if difference < most and not (window(self.model.config) and not self._windows):
+                told = bool(self._windows) or not window(self.model.config)
+                if difference < most and told:
                     self._try_narrowing(tokens)
                     return slots.bytes_per_token()
                 where = "in int8" if in_int8 else "for packed rows"
                 reason = f"gives other numbers {where} (by {difference:.0%})"
-                if difference < most:
+                if not told:
                     reason = "doesn't tell its layers' window"
             except Exception as error:  # whatever a model's own code makes of it
                 reason = f"can't take packed rows ({type(error).__name__}: {error})"

@@ -135,8 +135,8 @@ def _tensors(
 
     def put(array: Any) -> Any:
         # Only CUDA copies at once what may be gone when the device gets to it.
-        waits = torch.device(device).type != "cuda"
-        return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=not waits)
+        staged = torch.device(device).type == "cuda"
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=staged)
 
     width = int(counts.max())
     starts = np.cumsum(counts) - counts

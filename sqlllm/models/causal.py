@@ -14,7 +14,7 @@ from sqlllm.engine.device import device, model_digest, precision
 from sqlllm.engine.memory import check_weights, halving
 from sqlllm.engine.prompt import Prompt, answers, encode, encode_all, prompt_of
 from sqlllm.engine.worker import stepped
-from sqlllm.errors import ConfigError, InputTooLong, SqlllmError
+from sqlllm.errors import ConfigError, SqlllmError
 from sqlllm.models.answers import complaint, longest, room, up_to_stop
 from sqlllm.models.base import ANSWERS, Batch, Model
 from sqlllm.models.labels import each_label, questions_of
@@ -301,16 +301,7 @@ class CausalModel(Model):
         """The rows as tokens; `most` gives the longest text in a space of so many."""
         from sqlllm.engine.engine import Engine
 
-        around = len(prompt.head) + len(prompt.tail)
-        free = most(self.window - around)
-        if free < 1:
-            msg = (
-                f"model {self.name!r} reads {self.window} tokens: {around} of the question and the "
-                f"room for an answer leave none for a text"
-            )
-            other = "have fewer labels" if task.labels else "lower `max_tokens`"
-            raise InputTooLong(msg, hint=f"shorten the question, or {other}")
-        room = Room(free, self.name, task.truncate)
+        room = Room.of(task, self, prompt, most)
         engine = self._engine if isinstance(self._engine, Engine) else None
         kept = engine.texts if engine and task.text_first and engine.texts.wanted else None
         return read(self._tokenizer, inputs, prompt, room, engine, kept)

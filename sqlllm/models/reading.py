@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from sqlllm.errors import InputTooLong, SqlllmError, excerpt
 if TYPE_CHECKING:
     from sqlllm.engine.engine import Engine
     from sqlllm.engine.kept import Begun, KeptTexts
+    from sqlllm.models.base import Model
+    from sqlllm.task import Task
 
 GROUPED = 4
 """Passes of beginnings that groups of rows share, kept at a time while those rows are read."""
@@ -62,6 +64,25 @@ class Room:
     tokens: int
     model: str
     truncate: bool
+
+    @classmethod
+    def of(cls, task: Task, model: Model, prompt: Prompt, most: Callable[[int], int]) -> Room:
+        """What a model's window leaves beside the question; `most` keeps room for the answer.
+
+        Raises:
+            InputTooLong: Nothing: cut to that, all texts would have one answer.
+        """
+        assert model.window is not None
+        around = len(prompt.head) + len(prompt.tail)
+        free = most(model.window - around)
+        if free < 1:
+            msg = (
+                f"model {model.name!r} reads {model.window} tokens: {around} of the question and "
+                f"the room for an answer leave none for a text"
+            )
+            other = "have fewer labels" if task.labels else "lower `max_tokens`"
+            raise InputTooLong(msg, hint=f"shorten the question, or {other}")
+        return cls(free, model.name, task.truncate)
 
 
 def read(

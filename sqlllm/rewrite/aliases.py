@@ -16,7 +16,7 @@ from sqlllm.rewrite import Columns
 from sqlllm.rewrite.calls import calls
 from sqlllm.rewrite.parser import AiDuckDB
 from sqlllm.rewrite.qualify import visible_ctes
-from sqlllm.rewrite.source import is_several
+from sqlllm.rewrite.source import place_of
 from sqlllm.rewrite.timing import is_grouped
 
 Names = Mapping[str, exp.Expr]
@@ -160,18 +160,15 @@ def _keep_names(new: exp.Select, select: exp.Select, named: Names, columns: Colu
     for projection in plain.expressions:
         if projection.alias.lower() in named:
             projection.set("this", exp.Null())
-    stars = [at for at, p in enumerate(select.expressions) if is_several(p)]
     known: Sequence[str] | None = None
     for at, (old, now) in enumerate(zip(select.expressions, new.expressions, strict=True)):
-        if is_several(old) or isinstance(now, exp.Alias | exp.Column):
+        if old.is_star or isinstance(now, exp.Alias | exp.Column):
             continue
-        if isinstance(old, exp.Column):
-            name = old.name
-        else:
+        name = old.name
+        if not isinstance(old, exp.Column):
             known = columns(visible_ctes(select) + plain.sql(AiDuckDB)) if known is None else known
-            behind = not stars or at > stars[-1]
-            before = not stars or at < stars[0]
-            name = old.sql(AiDuckDB, normalize_functions="lower")
-            if known and (before or behind):
-                name = known[at if before else at - len(select.expressions)]
+            place = place_of(at, select.expressions, len(known or ()))
+            if place is None:
+                continue  # it may be several
+            name = known[place] if known else old.sql(AiDuckDB, normalize_functions="lower")
         now.replace(exp.alias_(now.copy(), name, quoted=True))

@@ -8,6 +8,7 @@ its table, since names aren't looked up; else the block is left as it stands.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlglot import exp
@@ -109,9 +110,19 @@ def stars(select: exp.Select) -> list[exp.Star]:
     return [star for star in select.find_all(exp.Star) if star.find_ancestor(exp.Query) is select]
 
 
-def is_several(projection: exp.Expr) -> bool:
-    """Whether it may become any number of columns."""
-    return projection.is_star or projection.find(exp.Columns, exp.Unnest, exp.Explode) is not None
+def place_of(at: int, projections: Sequence[exp.Expr], columns: int) -> int | None:
+    """Which of a query's columns a projection is; None where that isn't known.
+
+    `*`, COLUMNS(...) and unnest of a struct become any number of columns; what stands before or
+    behind all of these can be counted from its end.
+    """
+    stars = [p.is_star or p.find(exp.Columns) is not None for p in projections]
+    if columns == len(projections) and not any(stars):
+        return at
+    several = [i for i, p in enumerate(projections) if stars[i] or p.find(exp.Unnest, exp.Explode)]
+    if not several or at < several[0]:
+        return at
+    return at - len(projections) if at > several[-1] else None
 
 
 def sort_keys(select: exp.Select) -> list[exp.Ordered] | None:

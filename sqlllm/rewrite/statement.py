@@ -25,7 +25,7 @@ from sqlllm.rewrite.parser import AiDuckDB
 from sqlllm.rewrite.qualify import qualified
 from sqlllm.rewrite.script import EXPLAIN, numbered, query_of, same_words
 from sqlllm.rewrite.search import search
-from sqlllm.rewrite.source import is_several
+from sqlllm.rewrite.source import place_of
 from sqlllm.rewrite.used import used_columns
 from sqlllm.rewrite.windows import windows
 from sqlllm.rewrite.writes import gather_write
@@ -236,14 +236,13 @@ def _keep_names(tree: exp.Expr, original: str, columns: Columns) -> bool:
     known = columns(original)
     if known is None:
         return False
-    stars = [i for i, p in enumerate(projections) if is_several(p)]
-    for i, projection in enumerate(projections):
+    for i, projection in enumerate(list(projections)):
         if not _is_unnamed(projection):
             continue
-        if i in stars or (stars and stars[0] < i < stars[-1]):
+        place = place_of(i, projections, len(known))
+        if place is None:
             return False
-        at = i if not stars or i < stars[0] else i - len(projections)
-        projections[i].replace(exp.alias_(projection.copy(), known[at], quoted=True))
+        projections[i].replace(exp.alias_(projection.copy(), known[place], quoted=True))
     return True
 
 

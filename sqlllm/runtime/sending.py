@@ -147,8 +147,11 @@ class Sender:
         seconds = time.perf_counter() - began
         if found is None:
             return None
-        left = {at for at, place in enumerate(places) if place in waiting}
-        found = checked(asking.model.name, asking.task, found, left)
+
+        def waits(at: int) -> bool:
+            return 0 <= at < len(places) and places[at] in waiting
+
+        found = checked(asking.model.name, asking.task, found, waits)
         if asking.task.kind == "embed" and len(found.rows):
             self._check_width(asking, np.asarray(found.answers).shape[1])
         batch = replace(
