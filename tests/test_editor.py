@@ -146,6 +146,24 @@ def test_a_script_in_pieces() -> None:
     ]
 
 
+def test_what_is_in_quotes_stays_as_it_is() -> None:
+    odd = "SELECT 'a\u2028b\x85c\x0bd\x0ce\x1cf\rg\r\nh' AS x, E'it\\'s;\n', $q$;\n'$$\n;$q$, a$b$;"
+    assert list(pieces(f"{odd}\n.mode csv\r\n{odd}\r\n")) == [odd, ".mode csv", odd]
+
+
+def test_comments_before_a_command() -> None:
+    script = "-- how rows look\n.mode csv\n/* a;\n.b */\n.rows 5\nSELECT 1; /* 2\n */ SELECT 3;\n"
+    assert list(pieces(script)) == [".mode csv", ".rows 5", "SELECT 1; /* 2\n */ SELECT 3;"]
+    assert list(pieces("/*\n.mode csv\n*/ SELECT 1;")) == ["/*\n.mode csv\n*/ SELECT 1;"]
+
+
+def test_a_long_statement_with_semicolons_in_its_texts() -> None:
+    rows = ",\n".join(f"({i}, 'Dear Sir; hello {i};\n')" for i in range(5000))
+    began = time.monotonic()
+    assert len(list(pieces(f"INSERT INTO t VALUES\n{rows};\nFROM t;"))) == 2
+    assert time.monotonic() - began < 10  # minutes, if each line is read again for the next
+
+
 Type = Callable[..., str]
 
 

@@ -194,6 +194,28 @@ def test_a_pipe_is_run_and_nothing_is_added(
         assert con.execute("SHOW TABLES").fetchall() == [("t",)]
 
 
+@pytest.mark.parametrize("command", ["shell", "sql"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_what_is_piped_is_read_to_the_character(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], command: str, encoding: str
+) -> None:
+    odd = "ü漢 \u2028;\x85\x0b\x1c\r\n"
+    points = " || ".join(f"chr({ord(c)})" for c in odd)
+    script = f"\ufeffCREATE TABLE t AS SELECT '{odd}' AS x;\r\nSELECT x = {points} AS y FROM t;\r\n"
+    stdin = io.TextIOWrapper(io.BytesIO(script.encode()), encoding, newline=None)
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert main([command]) == 0
+    assert "│ true │" in capfd.readouterr().out
+
+
+def test_a_script_that_is_read_keeps_its_texts(session: Session, tmp_path: Path) -> None:
+    script = tmp_path / "a.sql"
+    script.write_bytes("-- ü\n.rows 7\nCREATE TABLE w AS SELECT 'a\r\nb\u2028' AS x;".encode())
+    assert session.run(f".read {script}")
+    assert session.rows == 7
+    assert session.db.execute("FROM w").fetchall() == [("a\r\nb\u2028",)]
+
+
 def test_the_extra_that_is_missing_is_named(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -102,7 +102,7 @@ def _models(session: Session, _: str) -> None:
 
 def _read(session: Session, file: str) -> None:
     try:
-        text = Path(file.strip("'\"")).expanduser().read_text(encoding="utf-8")
+        text = Path(file.strip("'\"")).expanduser().read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         msg = f"{file} is not UTF-8: {error}"
         raise CallError(msg) from None

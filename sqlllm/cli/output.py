@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sqlllm.errors import CallError, NotDelivered
+from sqlllm.html import VISIBLE
 
 FORMATS = ("table", "markdown", "csv", "json", "parquet")
 
@@ -63,6 +64,11 @@ def closed() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def complain(message: object) -> None:
+    """A line on standard error; what it quotes of a row can't steer the terminal."""
+    print(f"sqlllm: {message}".translate(VISIBLE), file=sys.stderr)
+
+
 def query(given: str) -> str:
     """What was given, or for `-` all of standard input.
 
@@ -75,8 +81,10 @@ def query(given: str) -> str:
         msg = "there is no SQL to run"
         raise CallError(msg, hint="name it, or pipe it into standard input; `sqlllm shell` asks")
     try:
-        text = sys.stdin.read()
-        text.encode()  # Python lets any byte pass where the locale is C
+        # Its bytes: as text, ends of lines in quotes would be others, and so would be the
+        # characters where the locale is not UTF-8.
+        raw = getattr(sys.stdin, "buffer", None)
+        text = sys.stdin.read() if raw is None else raw.read().decode("utf-8-sig")
     except UnicodeError as error:
         msg = f"standard input is not UTF-8: {error}"
         raise CallError(msg, hint="`iconv -t utf-8` converts text") from None

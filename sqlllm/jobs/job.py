@@ -112,7 +112,8 @@ TYPES: dict[str, tuple[type, str]] = {
 
 def _text(path: Path, what: str) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        # Not as text, where the ends of lines would be others: some stand in quotes.
+        return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         msg = f"the {what} {str(path)!r} can't be read: {error.strerror}"
         raise ConfigError(msg) from error
