@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 EMPTY = ("br", "meta")
 
-VISIBLE = {c: 0x2400 + c for c in range(32) if chr(c) not in "\n\t"} | {127: 0x2421}
+VISIBLE = {
+    **{c: 0x2400 + c for c in range(32) if chr(c) not in "\n\t"},
+    127: 0x2421,
+    **dict.fromkeys(range(128, 160), 0xFFFD),  # of which there are no pictures
+}
 """Control characters become pictures of them: HTML has no place for them, and a row's text
 can't steer the terminal."""
 

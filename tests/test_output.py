@@ -77,12 +77,49 @@ def test_markdown(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_table_in_a_pipe_is_as_wide_as_it_takes(capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["sql", "SELECT repeat('x', 300) AS a, '[bold]' AS b, chr(27) || '[2J' AS c"]) == 0
+    query = (
+        "SELECT repeat('x', 300) AS a, '[bold]' AS b, chr(27) || '[2J' AS c, chr(155) || '2J' AS d"
+    )
+    assert main(["sql", query]) == 0
     out = capfd.readouterr().out
+    assert "�2J" in out
+    assert "\x9b" not in out
     assert "x" * 300 in out
     assert "[bold]" in out
     assert "\x1b" not in out
     assert "␛[2J" in out
+
+
+@pytest.mark.parametrize("screen", [None, os.terminal_size((30, 24))])
+def test_one_column_with_an_empty_string(tmp_path: Path, screen: os.terminal_size | None) -> None:
+    with sqlllm.connect(record=False) as db:
+        (step,) = steps(db, "SELECT unnest(['', NULL, 'x']) AS a")
+        assert save(db, step, tmp_path / "t", "table", screen=screen) == 3
+        rows = without_styles((tmp_path / "t").read_text())[3:6]
+        assert [row.strip("│ ") for row in rows] == ["", "NULL", "x"]
+        assert save(db, step, tmp_path / "m", "markdown") == 3
+        assert (tmp_path / "m").read_text() == "| a |\n| --- |\n|  |\n| NULL |\n| x |\n"
+
+
+TYPES = """
+CREATE TABLE t (d TIMETZ, b BIT, l BIT[], j JSON, "z""z" TIMESTAMPTZ, h HUGEINT, n INT);
+SET TimeZone = 'Asia/Tokyo';
+INSERT INTO t VALUES ('10:00:00+02', '101', ['1'], '{"a": [1]}', '2026-01-01 00:00:00+00', 5, NULL)
+"""
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "markdown"])
+def test_what_returning_gives_reads_as_from_select(form: str, tmp_path: Path) -> None:
+    with sqlllm.connect(record=False) as db:
+        *before, insert = steps(db, f"{TYPES} RETURNING *")
+        for step in before:
+            db.execute(step.text)
+        save(db, insert, tmp_path / "returned", form)
+        (select,) = steps(db, "FROM t")
+        save(db, select, tmp_path / "selected", form)
+    found = (tmp_path / "returned").read_text()
+    assert found == (tmp_path / "selected").read_text()
+    assert "10:00:00+02" in found
 
 
 def on_a_terminal(query: str, columns: int = 60, lines: int = 24, **environ: str) -> str:
@@ -179,6 +216,7 @@ def test_a_long_table_says_what_it_leaves_out(capfd: pytest.CaptureFixture[str])
         ),
         ("SELECT now() < TIMESTAMPTZ '1970-01-01 00:00:00+00' AS t", "t\nfalse\n"),
         ("", ""),
+        ("PIVOT (SELECT 1 AS b, '10:00:00+02'::TIMETZ AS t) ON b USING max(t)", "1\n10:00:00+02\n"),
     ],
 )
 def test_the_last_statement_is_printed(
@@ -212,3 +250,63 @@ def test_what_is_no_text_is_refused(
     monkeypatch.setattr("sys.stdin", stdin)
     assert main(["sql"]) == 1
     assert capfd.readouterr().err.startswith("sqlllm: standard input is not UTF-8")
+
+
+def test_what_a_message_quotes_does_not_steer_the_terminal(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = "SELECT CAST(chr(27) || '[2J' AS INT)"
+    monkeypatch.setattr("sys.stdin", io.StringIO(query))
+    for arguments in (["sql", query], ["shell"]):
+        assert main(arguments) == 1
+        err = capfd.readouterr().err
+        assert "'␛[2J'" in err
+        assert "\x1b" not in err
+
+
+@pytest.mark.parametrize("command", ["functions", "usage", "usage --json", "explain 'SELECT 1'"])
+def test_a_full_disk_behind_standard_output_is_one_line(command: str) -> None:
+    full = f"{sys.executable} -m sqlllm {command} > /dev/full"
+    done = subprocess.run(full, shell=True, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "sqlllm: the output can't be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("command", ["functions", "doctor --no-speed", "explain \"SELECT '漢'\""])
+def test_an_encoding_without_our_signs_is_no_fault(command: str) -> None:
+    run = f"{sys.executable} -m sqlllm {command}"
+    environ = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(run, shell=True, capture_output=True, env=environ)
+    assert done.stderr == b""
+    assert b"\\u" in done.stdout
+
+
+def test_ctrl_d_at_a_question_is_a_no(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["sql", "SELECT ai.embed('a')"]) == 0
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    capsys.readouterr()
+    assert main(["cache", "clear"]) == 1
+    assert tuple(capsys.readouterr()) == ("Drop the answers of all models? [y/N] \n", "")
+
+
+def test_standard_input_that_is_closed_is_empty() -> None:
+    for command in ("sql", "shell"):
+        run = f"{sys.executable} -m sqlllm {command} <&-"
+        done = subprocess.run(run, shell=True, capture_output=True)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_an_argument_that_is_no_text_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["sql", "SELECT '\udcff'"])
+    assert "not UTF-8: \"SELECT '\\udcff'\"" in capsys.readouterr().err
+
+
+def test_lists_of_the_commands_are_whole_in_a_pipe(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["functions"]) == 0
+    out = capfd.readouterr().out
+    assert "ai.search(table_name, query, k := 10, text := 'text', embedding :=" in out
+    assert "STRUCT(flagged BOOLEAN, category VARCHAR, score DOUBLE)" in out

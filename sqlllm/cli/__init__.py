@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -14,6 +16,7 @@ from typing import Any
 
 from sqlllm.cli import bench, cache, defaults, doctor, output, run, shell, sql, usage
 from sqlllm.errors import SqlllmError
+from sqlllm.html import VISIBLE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,10 +38,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     explain.add_argument("--analyze", action="store_true", help="run it, and show what was asked")
     for command in (bench, cache, doctor, run, shell, sql, usage):
         command.add_parser(commands)
-    given = parser.parse_args(argv)
-    # As `>&-` leaves it; a file that is opened must not become the standard output.
+    words = sys.argv[1:] if argv is None else argv
+    given = parser.parse_args(words)
+    if odd := [word for word in words if re.search("[\ud800-\udfff]", word)]:
+        parser.error(f"not UTF-8: {odd[0]!r}")
+    # As `<&-` and `>&-` leave them; a file that is opened must not become the standard output.
+    sys.stdin = sys.stdin or Path(os.devnull).open()  # noqa: SIM115
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # not every locale has arrows
     try:
         with _plain_warnings():
             code = _run(given)
@@ -49,10 +58,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("sqlllm: interrupted", file=sys.stderr)
         return 130
+    except OSError as error:
+        output.closed()  # Python would try again what it couldn't write
+        said = error if error.filename else f"the output can't be written: {error.strerror}"
+        output.complain(said)
+        return 1
     except Exception as error:
         if not isinstance(error, SqlllmError) and not type(error).__module__.startswith("_duckdb"):
             raise
-        print(f"sqlllm: {error}", file=sys.stderr)
+        output.complain(error)
         return 1
     return code
 
@@ -98,7 +112,7 @@ def _plain_warnings() -> Iterator[None]:
     """Warnings as one line for people, without the place in the code."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        print(f"sqlllm: warning: {message}", file=sys.stderr)
+        output.complain(f"warning: {message}")
 
     with warnings.catch_warnings():
         warnings.showwarning = show
@@ -133,8 +147,8 @@ def table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     from rich.text import Text
 
     table = Table()
-    for name in names:
-        table.add_column(Text(name))  # not markup: a name may hold brackets
+    for name in names:  # not markup: a name may hold brackets
+        table.add_column(Text(name), overflow="fold")
     for row in rows:
-        table.add_row(*("NULL" if v is None else Text(str(v)) for v in row))
-    Console().print(table)
+        table.add_row(*("NULL" if v is None else Text(str(v).translate(VISIBLE)) for v in row))
+    Console(width=output.width() or 1_000_000).print(table)

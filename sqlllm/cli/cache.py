@@ -82,7 +82,11 @@ def _agreed(question: str) -> bool:
     if not sys.stdin.isatty():
         print("sqlllm: nothing dropped; --yes drops without asking", file=sys.stderr)
         return False
-    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:  # Ctrl-D
+        print()
+        return False
 
 
 def _size(text: str) -> int:

@@ -22,6 +22,7 @@ from sqlllm.errors import (
     NotDelivered,
     SqlllmError,
 )
+from sqlllm.html import VISIBLE
 
 Event = Mapping[str, Any]
 
@@ -105,7 +106,7 @@ def run(given: argparse.Namespace) -> int:
             raise
         if not given.json:
             with suppress(OSError):
-                print(f"sqlllm: {error}", file=sys.stderr)
+                output.complain(error)
         elif not began:
             report({"event": "refused", "message": str(error)})
         return _code(error, began)
@@ -191,6 +192,6 @@ def _told_as_text() -> Callable[[Event], None]:
         else:
             line = f"{event['state']}: {event['line']}"
         when = "" if sys.stderr.isatty() else time.strftime("%Y-%m-%d %H:%M:%S ")
-        print(f"{when}sqlllm: {line}", file=sys.stderr, flush=True)
+        print(f"{when}sqlllm: {line}".translate(VISIBLE), file=sys.stderr, flush=True)
 
     return tell

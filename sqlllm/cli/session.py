@@ -15,6 +15,7 @@ from sqlllm.cli.catalog import read
 from sqlllm.cli.completion import Catalog
 from sqlllm.cli.typed import LEAVE, pieces
 from sqlllm.errors import SqlllmError
+from sqlllm.html import VISIBLE
 from sqlllm.interrupt import end_query, stopping
 from sqlllm.jobs.asked import Counts
 from sqlllm.jobs.result import save
@@ -98,7 +99,7 @@ class Session:
         from rich.console import Console
         from rich.text import Text
 
-        line = text if self.talks else f"sqlllm: {text}"
+        line = (text if self.talks else f"sqlllm: {text}").translate(VISIBLE)
         Console(stderr=True).print(Text(line, style), soft_wrap=True)
 
     def catalog(self) -> Catalog:

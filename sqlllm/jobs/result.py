@@ -55,7 +55,8 @@ def save(
         count = _copy(db, step, raw, values)
         with raw.open(encoding="utf-8", newline="") as rows, path.open("w", encoding="utf-8") as to:
             csv.field_size_limit(sys.maxsize)
-            found = ([None if v == null else v for v in row] for row in csv.reader(rows))
+            # An empty line is the only column's empty string.
+            found = ([None if v == null else v for v in row or [""]] for row in csv.reader(rows))
             names = [str(name) for name in next(found)]
             if form == "markdown":
                 _markdown(names, found, to)
@@ -76,11 +77,20 @@ def _copy(db: Any, step: Step, path: Path, how: str) -> int:
             raise type(error)(message) from None
         return int(count)
     found = db.sql(step.text)  # EXPLAIN, CALL, PIVOT, INSERT ... RETURNING can't stand in COPY
+    # As texts, written by this connection: Arrow has no BIT, no JSON and no time with a zone.
+    texts = {WRITERS["parquet"]: "*", WRITERS["json"]: _as_json(found.columns)}
+    found = found.project(texts.get(how, "CAST(COLUMNS(*) AS VARCHAR)"))
     rows = found.to_arrow_table() if hasattr(found, "to_arrow_table") else found.arrow()
+    columns = "COLUMNS(*)::JSON" if how == WRITERS["json"] else "*"
     with duckdb.connect() as other:
         other.register("result", rows)
-        other.execute(f"COPY (FROM result) TO {target} ({how})")
+        other.execute(f"COPY (SELECT {columns} FROM result) TO {target} ({how})")
     return int(rows.num_rows)
+
+
+def _as_json(names: list[str]) -> str:
+    quoted = ['"' + name.replace('"', '""') + '"' for name in names]
+    return ", ".join(f"to_json({name}) AS {name}" for name in quoted)
 
 
 def _markdown(names: list[str], rows: Iterator[list[str | None]], to: TextIO) -> None:

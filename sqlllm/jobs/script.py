@@ -52,7 +52,8 @@ def steps(con: duckdb.DuckDBPyConnection | Connection, script: str) -> list[Step
     pieces = split(script)
     if len(pieces) < len(whole):  # sqlglot can't read what DuckDB can
         with suppress(IndexError):  # or DuckDB 1.4 has made several, without a text, of a PIVOT
-            pieces = [statement.query for statement in whole]
+            texts = [statement.query for statement in whole]
+            pieces = texts if all(texts) else pieces
     return [_step(con, piece) for piece in pieces]
 
 
