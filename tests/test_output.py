@@ -182,6 +182,17 @@ def test_a_row_a_line_where_there_are_many_and_one_row_whole() -> None:
     assert "…" not in "".join(one)
 
 
+def test_tabs_and_names_of_two_lines_are_whole(capfd: pytest.CaptureFixture[str]) -> None:
+    query = """SELECT 'f:' || chr(10) || chr(9) || '漢' || chr(9) || 'end' AS "a long
+    name", 1 AS b"""
+    assert main(["sql", query]) == 0
+    for lines in (capfd.readouterr().out.splitlines(), drawn(query, 40, 24)):
+        assert "…" not in "".join(lines)
+        assert "a long␊    name" in lines[1]
+        assert "│         漢       end" in lines[4]
+        assert len({cell_len(line) for line in lines}) == 1
+
+
 def test_columns_that_do_not_fit_are_left_out_and_counted() -> None:
     query = "SELECT " + ", ".join(f"'value {n}' AS c{n}" for n in range(40))
     shown = drawn(query, 60, 24)

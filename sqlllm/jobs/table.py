@@ -96,9 +96,9 @@ def _needed(name: str, values: Sequence[str | None]) -> int:
     """Characters of the longest line."""
     from rich.cells import cell_len
 
-    texts = [name, *("NULL" if value is None else value for value in values)]
+    texts = ("NULL" if value is None else value for value in values)
     lines = (line for text in texts for line in text.translate(VISIBLE).expandtabs().split("\n"))
-    return max(map(cell_len, lines))
+    return max(map(cell_len, [name.translate(FLAT), *lines]))
 
 
 def _left(needed: Sequence[int], width: int) -> list[int]:
@@ -123,9 +123,8 @@ def _draw(
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(
-        file=to, width=screen.columns if screen else 1_000_000, force_terminal=screen is not None
-    )
+    width = screen.columns if screen else sum(needed) + 3 * len(names) + 1
+    console = Console(file=to, width=width, force_terminal=screen is not None)
     widest = (
         share(needed, screen.columns - 3 * len(names) - 1) if screen else max(needed, default=1)
     )
@@ -165,7 +164,8 @@ def _text(value: str | None, shown_as: dict[int, int] = VISIBLE, width: int | No
 
     if value is None:
         return Text("NULL", "dim")  # not the text 'NULL'
-    return Text(value[: None if width is None else 8 * width + 8].translate(shown_as))
+    text = value[: None if width is None else 8 * width + 8].translate(shown_as)
+    return Text(text.expandtabs())  # rich measures a line before it does that
 
 
 def _wrapped(console: Console, value: str | None, width: int) -> list[Text]:
