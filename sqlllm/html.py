@@ -11,7 +11,8 @@ EMPTY = ("br", "meta")
 VISIBLE = {
     **{c: 0x2400 + c for c in range(32) if chr(c) not in "\n\t"},
     127: 0x2421,
-    **dict.fromkeys(range(128, 160), 0xFFFD),  # of which there are no pictures
+    # Of these there are none: commands of terminals, and what turns a line's order around.
+    **dict.fromkeys([*range(128, 160), 0x202D, 0x202E], 0xFFFD),
 }
 """Control characters become pictures of them: HTML has no place for them, and a row's text
 can't steer the terminal."""

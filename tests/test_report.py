@@ -141,6 +141,22 @@ def test_texts_and_samples_are_a_choice(tmp_path: Path, path: Path) -> None:
     assert "A1" not in page.text
 
 
+@pytest.mark.parametrize("text", ["secret", "it's secret", "secret\nb", "a 'secret' b"])
+@pytest.mark.parametrize("message", ["can't read {0!r}", "'fake' wrote '{0}'", 'is "{0}" it?'])
+def test_without_samples_no_message_quotes_a_text(path: Path, text: str, message: str) -> None:
+    def failing(task: sqlllm.Task, text: str) -> str:
+        raise sqlllm.ModelError(message.format(text))
+
+    with sqlllm.connect(models={"fake": sqlllm.FakeModel(failing)}, model="fake") as db:
+        query = "SELECT ai.complete(x) FROM (SELECT $x AS x)"
+        with pytest.raises(sqlllm.ModelError):
+            db.execute(query, {"x": text})
+        db.execute(query.replace("(x)", "(x, on_error := 'null')"), {"x": text})
+        db.report(path, samples=0)
+    assert "secret" not in path.read_text()
+    assert Page(path).rows("errors", "function")[0][3].startswith(message.partition(" ")[0])
+
+
 def test_nothing_is_markup_that_came_from_outside(db: sqlllm.Connection, path: Path) -> None:
     sql = f"""SELECT '{EVIL}', ai.complete(x) AS "{EVIL}",
         ai.classify(x, ['{EVIL}', '"><img src=x>', 'c'])

@@ -93,9 +93,16 @@ class Report:
         if self.samples:
             return message
         known = {*self.models, *(u.function for part in self.parts for u in part.usage)}
-        return re.sub(
-            r"'[^']*'|\"[^\"]*\"", lambda m: m[0] if m[0][1:-1] in known else "'…'", message
-        )
+        for quote in _OPENED.finditer(message):
+            if quote[1] not in known:  # a text: it may hold quotes, and be cut before its last one
+                last = [closed.end() for closed in _CLOSED.finditer(message, quote.start() + 1)]
+                return f"{message[: quote.start()]}'…'{message[last[-1] :] if last else ''}"
+        return message
+
+
+# Of a word such as `can't`, it is neither.
+_OPENED = re.compile(r"(?<!\w)['\"](?:([^'\"]*)['\"])?")
+_CLOSED = re.compile(r"['\"](?!\w)")
 
 
 def summed(rows: Iterable[Usage]) -> Usage:
@@ -143,8 +150,17 @@ def versions() -> dict[str, str]:
 _PRIVATE = re.compile(
     r"(CREATE\s+(OR\s+REPLACE\s+)?(\w+\s+)?SECRET|ATTACH|SET|PRAGMA)\b", re.IGNORECASE
 )
-_LOGIN = re.compile(r"(://)[^/\s'@]+@")
-_KEY = re.compile(r"([?&][\w-]*(?:key|token|secret|password|sig)[\w-]*=)[^&\s']+", re.IGNORECASE)
+_TEXT = re.compile(r"'(?:[^']|'')*'|\$\w*\$.*?\$\w*\$", re.DOTALL)
+_BARE = re.compile(  # a value that DuckDB takes without quotes, too: SECRET abc; = abc; TO abc
+    r"([(,]\s*(?!TYPE\b|PROVIDER\b)\w+\s+)\"?[^\s'\",()]+\"?(?=\s*[,)])"
+    r"|((?:=|\bTO\b)\s*)\"?(?![\d.]+\Z|true\Z|false\Z)[^\s'\"()\[]+\"?\Z",
+    re.IGNORECASE,
+)
+_LOGIN = re.compile(r"(://)[^/\s']+@")
+_KEY = re.compile(
+    r"(\bpassword=|[?&][\w-]*(?:key|token|secret|password|sig|auth)[\w-]*=)[^&\s']+",
+    re.IGNORECASE,
+)
 
 
 def without_keys(script: str) -> str:
@@ -153,12 +169,16 @@ def without_keys(script: str) -> str:
     Example:
         >>> without_keys("SET s3_region = 'x'; SELECT 'x' FROM 's3://a/b?s3_secret_key=123'")
         "SET s3_region = '…';\\nSELECT 'x' FROM 's3://a/b?s3_secret_key=…'"
+        >>> without_keys("SET k TO abc; CREATE SECRET s (TYPE http, BEARER_TOKEN abc)")
+        "SET k TO '…';\\nCREATE SECRET s (TYPE http, BEARER_TOKEN '…')"
+        >>> without_keys("SET threads = 4; FROM postgres_scan('host=h password=abc', 's', 't')")
+        "SET threads = 4;\\nFROM postgres_scan('host=h password=…', 's', 't')"
     """
     shown = []
     for statement in split(script):
         text = bare(statement)
         if _PRIVATE.match(text):
-            text = re.sub(r"'(?:[^']|'')*'|\$\w*\$.*?\$\w*\$", "'…'", text, flags=re.DOTALL)
+            text = _BARE.sub(r"\1\2'…'", _TEXT.sub("'…'", text))
         shown.append(_KEY.sub(r"\1…", _LOGIN.sub(r"\1…@", text)))
     return ";\n".join(shown)
 

@@ -197,5 +197,5 @@ def _footer(report: Report) -> Html:
             if report.texts
             else ". They are cut to 80 characters."
         )
-    said += " Passwords and keys in SQL are left out."
+    said += " Left out of SQL: values of CREATE SECRET, ATTACH, SET, PRAGMA, keys in addresses."
     return tag("footer", tag("small", said))
