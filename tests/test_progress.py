@@ -36,6 +36,7 @@ def test_a_bar_on_a_terminal() -> None:
     os.close(ours)
     assert "complete · fake" in shown
     assert "50/50" in shown
+    assert shown.endswith("\x1b[1A\x1b[2K")  # a query in chunks has hundreds, and leaves none
 
 
 def test_lines_in_the_log(

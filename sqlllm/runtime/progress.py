@@ -218,6 +218,7 @@ def _display() -> rich.progress.Progress:
         progress.MofNCompleteColumn(),
         progress.TextColumn("{task.fields[numbers]}"),
         console=Console(stderr=True),
+        transient=True,  # a query in chunks has hundreds
     )
 
 
