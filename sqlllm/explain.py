@@ -178,8 +178,10 @@ def _cells(calls: Sequence[CallPlan]) -> list[tuple[tuple[str, ...], str]]:
 def _table(calls: Sequence[CallPlan], width: int | None) -> list[str]:
     if not calls:
         return []
+    from rich.cells import cell_len, set_cell_size
+
     cells = [(HEADER, ""), *_cells(calls)]
-    widths = [max(len(row[i]) for row, _ in cells) for i in range(len(HEADER))]
+    widths = [max(cell_len(row[i]) for row, _ in cells) for i in range(len(HEADER))]
     above = width is not None and 3 + sum(widths) + 2 * (len(HEADER) - 1) > width
     widths[0] = 0 if above else widths[0]
     lines = []
@@ -187,7 +189,10 @@ def _table(calls: Sequence[CallPlan], width: int | None) -> list[str]:
         if above:  # the call has a line of its own
             lines += [f"-- {row[0]}"] if i and row[1] else []
             row = ("", row[1] or row[0].strip(), *row[2:])
-        left = [cell.ljust(w) for cell, w in zip(row[:2], widths[:2], strict=True)]
+        left = [
+            set_cell_size(cell, max(w, cell_len(cell)))
+            for cell, w in zip(row[:2], widths[:2], strict=True)
+        ]
         right = [cell.rjust(w) for cell, w in zip(row[2:], widths[2:], strict=True)]
         lines.append("-- " + "  ".join([*left, *right]).rstrip())
         lines += [f"--   {note}"] if note else []

@@ -126,6 +126,8 @@ def test_the_catalog_of_a_database(db: sqlllm.Connection) -> None:
         ("SELECT $$;", False),
         ("SELECT 1; SELECT 2", False),
         (".tables", True),
+        ("-- all\n.tables", True),
+        ("-- all", False),
         (".explain SELECT 1", False),
         (".explain SELECT 1;", True),
         ("quit", True),
@@ -213,7 +215,7 @@ def test_keys(typing: Type, tmp_path: Path) -> None:
     assert stat.S_IMODE(history.stat().st_mode) == 0o600
 
 
-def test_history_that_can_not_be_kept(tmp_path: Path) -> None:
+def test_history_that_can_not_be_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     editing = pytest.importorskip("sqlllm.cli.editor", reason="prompt_toolkit is not installed")
     from prompt_toolkit.input import create_pipe_input
     from prompt_toolkit.output import DummyOutput
@@ -225,3 +227,10 @@ def test_history_that_can_not_be_kept(tmp_path: Path) -> None:
         )
         keys.send_text("SELECT 1;\r")
         assert reader.prompt() == "SELECT 1;"
+        late = tmp_path / "history"
+        reader = editing.editor(lambda: CATALOG, late, input=keys, output=DummyOutput())
+        late.unlink()
+        late.mkdir()
+        keys.send_text("SELECT 2;\r\r")  # the second, where a fault waits for it
+        assert reader.prompt() == "SELECT 2;"
+        assert "Unhandled" not in capsys.readouterr().out

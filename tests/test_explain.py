@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import duckdb
 import pytest
+from rich.cells import cell_len
 
 import sqlllm
 from sqlllm.cli import main
@@ -120,6 +121,13 @@ def test_a_view_with_calls_is_not_asked(db: Db) -> None:
     assert fake.inputs == []
     assert "explain asks no model" in call.note
     assert len(con.execute("SELECT ai.complete(y) FROM v").fetchall()) == 5000
+
+
+def test_wide_characters_keep_the_columns_straight(db: Db) -> None:
+    found = db[0].explain("SELECT ai.complete('漢字漢字' || 'b'), ai.complete('a')")
+    lines = [line for line in str(found).splitlines() if "fake" in line]
+    assert len({cell_len(line[: line.index("fake")]) for line in lines}) == 1
+    assert len(lines) == 2
 
 
 def test_command_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
@@ -79,7 +80,21 @@ def _history(path: Path) -> History:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # nobody else's
     except OSError:
         return InMemoryHistory()
-    return FileHistory(str(path))
+    return _Kept(str(path))
+
+
+class _Kept(FileHistory):
+    """As long as there is a file to read and write: a full disk stops nobody from typing."""
+
+    def load_history_strings(self) -> Iterable[str]:
+        try:
+            return list(super().load_history_strings())
+        except OSError:
+            return []
+
+    def store_string(self, string: str) -> None:
+        with suppress(OSError, UnicodeError):
+            super().store_string(string)
 
 
 def _keys() -> KeyBindings:

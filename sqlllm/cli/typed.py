@@ -30,7 +30,8 @@ def is_complete(text: str) -> bool:
         (False, True, True)
     """
     text = text.strip()
-    return not text or _is_command(text) or any(end == len(text) for end in _ends(text, 0))
+    command = COMMENTS.sub("", text, count=1)
+    return not text or _is_command(command) or any(end == len(text) for end in _ends(text, 0))
 
 
 def pieces(text: str) -> Iterator[str]:
