@@ -246,11 +246,23 @@ def test_a_pipe() -> None:
     assert (done.stdout, done.stderr) == (b"range\n", b"")
 
 
-def test_whoever_reads_may_stop_reading() -> None:
-    head = f"{sys.executable} -m sqlllm functions | head -1; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", head], capture_output=True, check=True)
+@pytest.mark.parametrize(
+    "command",
+    ["functions", "doctor --no-speed", "shell d < script", "sql 'EXPLAIN FROM range(9)'"],
+)
+def test_whoever_reads_may_stop_reading(command: str, tmp_path: Path) -> None:
+    script = ".functions\n" * 40 + "EXPLAIN SELECT 1; CREATE TABLE t (a INT);"
+    (tmp_path / "script").write_text(script)
+    head = f"{sys.executable} -m sqlllm {command} | head -1; echo ${{PIPESTATUS[0]}}"
+    environ = {**os.environ, "PYTHONPATH": str(Path(sqlllm.__file__).parents[1])}
+    done = subprocess.run(
+        ["bash", "-c", head], capture_output=True, check=True, cwd=tmp_path, env=environ
+    )
     assert done.stderr == b""
     assert done.stdout.splitlines()[-1] == b"0"
+    if "shell" in command:
+        with duckdb.connect(str(tmp_path / "d")) as con:
+            assert con.execute("SHOW TABLES").fetchall() == [("t",)]
 
 
 @pytest.mark.parametrize("errors", ["strict", "surrogateescape"])

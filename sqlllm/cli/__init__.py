@@ -55,6 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has all that it wants
         output.closed()
         return 0
+    except SystemExit as stop:  # rich, likewise
+        if not isinstance(stop.__context__, BrokenPipeError):
+            raise
+        return 0
     except KeyboardInterrupt:
         print("sqlllm: interrupted", file=sys.stderr)
         return 130

@@ -64,6 +64,15 @@ def closed() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+@contextmanager
+def while_read() -> Iterator[None]:
+    """Print as long as somebody reads it: a script goes on without."""
+    try:
+        yield
+    except BrokenPipeError:
+        closed()
+
+
 def complain(message: object) -> None:
     """A line on standard error; what it quotes of a row can't steer the terminal."""
     print(f"sqlllm: {message}".translate(VISIBLE), file=sys.stderr)

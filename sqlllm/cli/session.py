@@ -84,10 +84,12 @@ class Session:
         """Run statements and commands until one fails."""
         for piece in pieces(text):
             if piece.startswith(".") or piece.rstrip(";").lower() in LEAVE:
-                dots.run(self, piece)
+                with output.while_read():
+                    dots.run(self, piece)
                 continue
             for step in steps(self.db, piece):
-                self._step(step)
+                with output.while_read():
+                    self._step(step)
 
     def show(self, query: str) -> None:
         """Print the rows of a query of our own."""
