@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sqlllm.errors import SqlllmError
+from sqlllm.runtime.memory import POOL
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -49,7 +51,8 @@ def joined(columns: list[pa.Array]) -> pa.Array:
     if len(columns) == 1:
         return columns[0]
     kind = pa.large_binary() if sum(c.nbytes for c in columns) > MOST_BYTES else pa.binary()
-    return pa.concat_arrays([pa.array([], kind), *(column.cast(kind) for column in columns)])
+    parts = [pa.array([], kind), *(column.cast(kind, memory_pool=POOL) for column in columns)]
+    return pa.concat_arrays(parts, memory_pool=POOL)
 
 
 def picked(which: Array, rows: Array, column: Callable[[int], pa.Array]) -> pa.Array:
@@ -66,10 +69,12 @@ def picked(which: Array, rows: Array, column: Callable[[int], pa.Array]) -> pa.A
         return pa.nulls(len(which), pa.binary())
     wanted, starts = np.unique(which[order], return_index=True)
     groups = zip(wanted.tolist(), np.split(order, starts[1:]), strict=True)
-    taken = [column(number).take(pa.array(rows[group])) for number, group in groups]
+    taken = [
+        pc.take(column(number), pa.array(rows[group]), memory_pool=POOL) for number, group in groups
+    ]
     at = np.full(len(which), -1)
     at[order] = np.arange(len(order))
-    return joined(taken).take(pa.array(at, mask=at < 0))
+    return pc.take(joined(taken), pa.array(at, mask=at < 0), memory_pool=POOL)
 
 
 MOST_BYTES = (1 << 31) - 1
@@ -138,7 +143,7 @@ class Answers:
         with self._lock:
             at, parts = self._at[numbers], list(self._parts)
         if len(parts) == 1:
-            return parts[0].take(pa.array(at))
+            return pc.take(parts[0], pa.array(at), memory_pool=POOL)
         ends = np.cumsum([len(part) for part in parts])
         which = np.searchsorted(ends, at, side="right")
         return picked(which, at - (ends - [len(part) for part in parts])[which], parts.__getitem__)

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from sqlllm.models.base import Batch
 from sqlllm.runtime.answers import packed
+from sqlllm.runtime.memory import POOL
 
 Form = Literal["text", "float32", "float16"]
 """UTF-8, or little-endian numbers: a vector, or one probability per label."""
@@ -20,9 +21,10 @@ def encode(form: Form, batch: Batch) -> pa.Array:
         return pa.array(list(map(str, batch.answers)), pa.string()).cast(pa.binary())
     rows = np.asarray(batch.answers, dtype=NUMBERS[form])
     width = rows.itemsize * rows.shape[1] if rows.ndim == 2 else 0
-    # In Arrow's own memory. What a model hands over lies between what its passes take and free,
+    # In memory of their own. What a model hands over lies between what its passes take and free,
     # which would then be in pieces for as long as there are answers.
-    offsets, data = pa.allocate_buffer(8 * (len(rows) + 1)), pa.allocate_buffer(width * len(rows))
+    offsets = pa.allocate_buffer(8 * (len(rows) + 1), POOL)
+    data = pa.allocate_buffer(width * len(rows), POOL)
     np.frombuffer(offsets, np.int64)[:] = np.arange(len(rows) + 1) * width
     np.frombuffer(data, rows.dtype)[:] = rows.reshape(-1)
     return pa.Array.from_buffers(pa.large_binary(), len(rows), [None, offsets, data])

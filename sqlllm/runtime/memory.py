@@ -7,6 +7,10 @@ import sys
 
 import pyarrow as pa
 
+POOL = pa.system_memory_pool()
+"""For what a statement keeps of its texts and answers. Arrow's own pool gives back what the calling
+thread has freed, and no more; DuckDB calls from several."""
+
 
 def give_back() -> None:
     """Return it to the system, in a few milliseconds.

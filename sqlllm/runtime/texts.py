@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from sqlllm.runtime.answers import BLOCK, Array, packed, to_numpy
 from sqlllm.runtime.keyindex import KeyIndex
 from sqlllm.runtime.keys import KEY, keys_of
-from sqlllm.runtime.memory import give_back
+from sqlllm.runtime.memory import POOL, give_back
 
 TEXT = pa.large_string()
 
@@ -51,6 +51,7 @@ class Texts:
         self._waiting: dict[bytes, pa.Array] = {}  # all of one type
         self._type = TEXT
         self._rows = self._bytes = 0  # of the chunks that wait
+        self._repeats = False  # whether many of the texts that came last were known
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
@@ -103,7 +104,7 @@ class Texts:
             every = self._every()
             if len(numbers) == len(every) and (np.diff(numbers) == 1).all():
                 return every
-            return every.take(pa.array(numbers))
+            return pc.take(every, pa.array(numbers), memory_pool=POOL)
 
     def alike_together(self, numbers: Array) -> Array:
         """The same numbers, those whose texts begin alike one after the other.
@@ -138,8 +139,8 @@ class Texts:
         names, chunks = list(self._waiting), list(self._waiting.values())
         self._waiting.clear()
         self._rows = self._bytes = 0
-        whole = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
-        distinct, rows = _each_once(whole.cast(TEXT))
+        whole = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks, memory_pool=POOL)
+        distinct, rows = _each_once(whole.cast(TEXT, memory_pool=POOL))
         rows = np.append(self._numbers(distinct), np.int32(-1))[rows]
         self.nbytes += rows.nbytes
         ends = np.cumsum([len(chunk) for chunk in chunks])[:-1]
@@ -148,17 +149,20 @@ class Texts:
     def _numbers(self, distinct: pa.Array) -> Array:
         """Which text each of these is."""
         numbers = np.full(len(distinct), -1, np.int32)
-        if len(self) <= 4 * len(distinct):  # they may be the same, and comparing beats hashing
+        if self._repeats and len(self) <= 4 * len(distinct):  # comparing beats hashing
             numbers[:] = to_numpy(pc.index_in(distinct, value_set=self._every()).fill_null(-1))
         unseen = np.flatnonzero(numbers < 0)
         if not len(unseen):
             return numbers
-        fresh = distinct if len(unseen) == len(distinct) else distinct.take(pa.array(unseen))
+        fresh = distinct
+        if len(unseen) < len(distinct):
+            fresh = pc.take(distinct, pa.array(unseen), memory_pool=POOL)
         keys = keys_of(fresh)
         numbers[unseen] = self._index.find(keys)
         new = numbers[unseen] < 0
+        self._repeats = int(np.count_nonzero(new)) < 0.75 * len(distinct)
         if new.any():
-            fresh = fresh if new.all() else fresh.filter(pa.array(new))
+            fresh = fresh if new.all() else pc.filter(fresh, pa.array(new), memory_pool=POOL)
             numbers[unseen[new]] = np.arange(len(self), len(self) + len(fresh), dtype=np.int32)
             self._index.add(keys[new], len(self))
             self._count += len(fresh)
@@ -178,7 +182,7 @@ class Texts:
 
 def _each_once(texts: pa.Array) -> tuple[pa.Array, Array]:
     """Each text once, and which of them each row has; -1: NULL."""
-    encoded = texts.dictionary_encode()
+    encoded = pc.dictionary_encode(texts, memory_pool=POOL)
     indices = encoded.indices
     return encoded.dictionary, to_numpy(indices.fill_null(-1) if indices.null_count else indices)
 
