@@ -7,11 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from both import TABLES, Both
 from jobs import Jobs
 
 import sqlllm
+
+# A test doesn't fail because the machine is busy.
+hypothesis.settings.register_profile(
+    "sqlllm", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("sqlllm")
 
 
 def answer(task: sqlllm.Task, text: str) -> Any:

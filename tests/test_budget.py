@@ -263,7 +263,7 @@ def test_what_a_stopped_query_did_not_send_is_given_back() -> None:
 Calls = list[tuple[int, int]]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(
     limit=st.integers(0, 60),
     batch_size=st.one_of(st.none(), st.integers(1, 20)),

@@ -248,7 +248,7 @@ def test_what_was_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -
     assert 8 <= len(there) <= 10
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.data())
 def test_it_is_a_dict_that_two_processes_share(data: st.DataObject) -> None:
     """Whatever is kept, merged and dropped: an answer is the one that was kept, or not there."""

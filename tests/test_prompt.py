@@ -54,7 +54,7 @@ def test_places_without_a_value(db: sqlllm.Connection, call: str, message: str) 
     assert message in str(caught.value)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(values=st.lists(st.tuples(st.text(), st.text()), min_size=1, max_size=8))
 def test_values_are_never_read_as_a_template(values: list[tuple[str, str]]) -> None:
     values = [(a.replace("\0", ""), b.replace("\0", "")) for a, b in values]

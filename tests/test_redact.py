@@ -169,7 +169,7 @@ def mixed(draw: Any) -> str:
     return draw(st.sampled_from([" ", "\n", ", "])).join(made)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(mixed(), min_size=1, max_size=20))
 def test_what_is_detected_is_what_is_masked_and_once_is_enough(
     rules: sqlllm.Connection, texts: list[str]
@@ -187,7 +187,7 @@ def test_what_is_detected_is_what_is_masked_and_once_is_enough(
     assert redacted(rules, masked, region) == masked
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.text(st.characters(exclude_categories=["Nd", "Cs"], exclude_characters="@\0"))))
 def test_texts_without_entities_come_back_as_they_are(
     rules: sqlllm.Connection, texts: list[str]

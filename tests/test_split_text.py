@@ -40,7 +40,7 @@ HOSTILE = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     text=HOSTILE,
     most=st.sampled_from([4, 5, 16, 64]),
