@@ -115,7 +115,7 @@ def test_a_model_whose_file_is_cut_off(tiny_model: Path, name: str, share: float
     file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
     with pytest.raises(sqlllm.ModelError, match="tiny' can't be loaded") as caught:
         labels(tiny_model)
-    assert str(caught.value).endswith("may be cut off or damaged: fetch the model again")
+    assert "may be cut off or damaged: fetch the model again" in str(caught.value)
 
 
 def test_a_signature_sees_files_and_devices(

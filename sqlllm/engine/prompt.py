@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sqlllm.errors import ModelError
+
 if TYPE_CHECKING:
     from sqlllm.task import Task
 
@@ -56,13 +58,23 @@ def encode_all(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
 
 
 def prompt_of(tokenizer: Any, task: Task) -> Prompt:
-    """What stands around each row's text when a task is asked."""
-    if task.kind == "choose":
-        return choice_prompt(tokenizer, task)
-    if task.kind == "extract":
-        return extraction_prompt(tokenizer, task)
-    parts = [*([task.system] if task.system else []), *([form_of(task)] if task.schema else [])]
-    return completion_prompt(tokenizer, "\n\n".join(parts), text_first=task.text_first)
+    """What stands around each row's text when a task is asked.
+
+    Raises:
+        ModelError: The model's chat template refuses a user's message, or leaves it out.
+    """
+    from jinja2 import TemplateError
+
+    try:
+        if task.kind == "choose":
+            return choice_prompt(tokenizer, task)
+        if task.kind == "extract":
+            return extraction_prompt(tokenizer, task)
+        parts = [*([task.system] if task.system else []), *([form_of(task)] if task.schema else [])]
+        return completion_prompt(tokenizer, "\n\n".join(parts), text_first=task.text_first)
+    except TemplateError as error:
+        msg = f"the model's chat template can't write a prompt: {error}"
+        raise ModelError(msg, hint="correct the chat template in the model's folder") from error
 
 
 def completion_prompt(tokenizer: Any, system: str, *, text_first: bool = False) -> Prompt:
@@ -179,5 +191,10 @@ def _turn(tokenizer: Any) -> str:
 def _render(tokenizer: Any, turns: list[dict[str, str]]) -> str:
     if not tokenizer.chat_template:
         return "\n\n".join([*(turn["content"] for turn in turns), ""])
+    from jinja2 import TemplateError
+
     text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    if TEXT not in text:
+        msg = "it leaves the message out"
+        raise TemplateError(msg)
     return text

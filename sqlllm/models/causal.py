@@ -19,6 +19,7 @@ from sqlllm.models.answers import complaint, longest, room, up_to_stop
 from sqlllm.models.base import ANSWERS, Batch, Model
 from sqlllm.models.labels import each_label, questions_of
 from sqlllm.models.reading import Part, Room, read
+from sqlllm.models.whole import check_language, check_words
 
 if TYPE_CHECKING:
     from sqlllm.engine.decoding import Row
@@ -64,14 +65,17 @@ class CausalModel(Model):
         if dtype == "int8":
             int8.check(where)
         check_weights(path, dtype, where, place)
-        model = AutoModelForCausalLM.from_pretrained(
+        model, report = AutoModelForCausalLM.from_pretrained(
             path,
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
             dtype="auto" if dtype == "int8" else getattr(torch, dtype),
+            output_loading_info=True,
         )
+        check_language(path, report["missing_keys"], model.config.architectures or ())
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        check_words(tokenizer, encode(tokenizer, "A few words."), path)
         exact = f"int8-{precision(where)}" if dtype == "int8" else dtype
         fingerprint = f"causal:{model_digest(path)}:{exact}:{ANSWERS}"
         self._set(model.to(where), tokenizer, fingerprint, in_int8=dtype == "int8")

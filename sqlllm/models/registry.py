@@ -140,6 +140,7 @@ def _load(uri: Uri) -> Model:
     except Exception as error:  # whatever the libraries make of a damaged file
         msg = f"model {str(uri)!r} can't be loaded: {first_line(error)}"
         hint = f"a file in {uri.folder()} may be cut off or damaged: fetch the model again"
+        hint += "; or it is of a kind that can't run here"
         raise ModelError(msg, hint=hint) from error
 
 

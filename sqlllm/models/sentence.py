@@ -15,6 +15,7 @@ from sqlllm.engine.memory import Budget, halving
 from sqlllm.engine.worker import sides
 from sqlllm.errors import ConfigError, InputTooLong, ModelMissing, SqlllmError, excerpt
 from sqlllm.models.base import ANSWERS, Batch, Model
+from sqlllm.models.whole import check_sentences, check_words
 from sqlllm.task import Task
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class SentenceModel(Model):
         if dtype == "int8":  # minilm's cosines to float32 are 0.999 and more, but it is no faster
             msg = "an embedding model can't run in int8"
             raise ConfigError(msg, hint=HINT)
+        check_sentences(folder)
         self._model: Any = SentenceTransformer(
             str(folder), local_files_only=True, trust_remote_code=False, device=where
         ).eval()
@@ -82,7 +84,8 @@ class SentenceModel(Model):
         self._reading = threading.Lock()  # truncation is the tokenizer's state
         self._encoder: Encoder | None = None
         self.fingerprint = f"sentence:{model_digest(folder)}:{dtype}:{ANSWERS}"
-        self.window: int = self._model.max_seq_length or 512
+        check_words(self._model.tokenizer, self._tokens(SAMPLE)[1], folder)
+        self.window: int = (self._model.max_seq_length or 512) - self._prompted()
         self._special = self._around()
         self._budget = Budget(TOKENS.get(where, 4096), 1)
         self._encoder = self._packed(0.99999 if dtype == "float32" else 0.999)
@@ -212,18 +215,20 @@ class SentenceModel(Model):
         """As `SentenceTransformer.encode`, which doesn't pool in float32."""
         import torch
 
-        prompt = self._model.prompts.get(self._model.default_prompt_name or "", "")
         with torch.inference_mode():
-            with self._reading:
-                features = self._model.preprocess(texts, prompt=prompt or None)
             on_device = {
                 name: value.to(self._model.device) if torch.is_tensor(value) else value
-                for name, value in features.items()
+                for name, value in self._features(texts).items()
             }
             state = self._model[0](on_device)
             if "token_embeddings" in state:  # not in models that look words up
                 state["token_embeddings"] = state["token_embeddings"].float()
             return self._pooled(state)
+
+    def _features(self, texts: list[str]) -> Any:
+        prompt = self._model.prompts.get(self._model.default_prompt_name or "", "")
+        with self._reading:
+            return self._model.preprocess(texts, prompt=prompt or None)
 
     def _pooled(self, state: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
         """What the model's other modules make of the encoder's output, as unit vectors."""
@@ -246,6 +251,11 @@ class SentenceModel(Model):
             )
         ids: list[list[int]] = encoded["input_ids"]
         return ids
+
+    def _prompted(self) -> int:
+        """Tokens of the prompt that the model's configuration puts before every text."""
+        read = self._features(["a"])["input_ids"].shape[-1]
+        return int(read) - len(self._tokens(["a"])[0])
 
     def _around(self) -> tuple[int, int]:
         """How many special tokens stand before a text and behind it."""

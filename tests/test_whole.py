@@ -1,0 +1,141 @@
+"""Folders whose model would answer with random numbers, or with another model's answers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+import sqlllm
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # sentence-transformers' own
+WRITES = "SELECT ai.complete('hello', max_tokens := 3)"
+EMBEDS = "SELECT ai.embed($1)"
+
+
+def asked(folder: Path, query: str, *values: str) -> Any:
+    uri = f"hf:{folder}?dtype=float32"
+    with sqlllm.connect(model=uri, embed_model=uri, cache="off") as db:
+        ((answer,),) = db.execute(query, list(values)).fetchall()
+    return answer
+
+
+def changed(path: Path, **entries: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+
+
+def bert(kind: str, folder: Path) -> Path:
+    import transformers as tr
+
+    config = tr.BertConfig(
+        vocab_size=260, hidden_size=32, num_hidden_layers=1, num_attention_heads=4,
+        intermediate_size=32, initializer_range=0.5,
+    )  # fmt: skip
+    getattr(tr, kind)(config).save_pretrained(folder)
+    tokens = tiny.tokenizer()
+    tokens.chat_template = None
+    tokens.add_special_tokens({"pad_token": "<|im_end|>"})
+    tokens.save_pretrained(folder)
+    return folder
+
+
+def sentences(folder: Path, **options: Any) -> Path:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Pooling, Transformer
+
+    modules = [Transformer(str(bert("BertModel", folder / "e")), max_seq_length=64), Pooling(32)]
+    SentenceTransformer(modules=modules, **options).save_pretrained(str(folder / "all"))
+    return folder / "all"
+
+
+@pytest.mark.parametrize("query", [WRITES, EMBEDS.replace("$1", "'a'")])
+@pytest.mark.parametrize("kind", ["BertModel", "BertForSequenceClassification"])
+def test_a_model_that_is_no_language_model(tmp_path: Path, kind: str, query: str) -> None:
+    with pytest.raises(sqlllm.ModelError, match="lack weights of a language model: cls") as caught:
+        asked(bert(kind, tmp_path), query)
+    assert "an embedding model's folder has a modules.json" in str(caught.value)
+
+
+def test_a_model_that_fills_gaps(tmp_path: Path) -> None:
+    with pytest.raises(sqlllm.ModelError, match="fills gaps in a text"):
+        asked(bert("BertForMaskedLM", tmp_path), WRITES)
+
+
+def test_a_configuration_with_more_layers_than_the_files(tmp_path: Path) -> None:
+    changed(tiny.save("llama", tmp_path) / "config.json", num_hidden_layers=3)
+    with pytest.raises(sqlllm.ModelError, match=r"lack .*: model\.layers\.2\.\S+ and 8 more"):
+        asked(tmp_path, WRITES)
+
+
+def test_tied_weights_are_not_missing(tmp_path: Path) -> None:
+    assert asked(tiny.save("llama", tmp_path, tie_word_embeddings=True), WRITES)
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "gemma"])
+def test_no_tokenizer(tmp_path: Path, kind: str) -> None:
+    for path in tiny.save(kind, tmp_path).glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(sqlllm.ModelError, match=r"the tokenizer in .* knows no words"):
+        asked(tmp_path, WRITES)
+
+
+def test_no_tokenizer_of_an_embedding_model(tmp_path: Path) -> None:
+    folder = sentences(tmp_path)
+    assert asked(folder, EMBEDS, "a") != asked(folder, EMBEDS, "b")
+    bare = Path(shutil.copytree(folder, tmp_path / "bare"))  # one URI is loaded once
+    for path in bare.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(sqlllm.ModelError, match=r"the tokenizer in .* knows no words"):
+        asked(bare, EMBEDS, "a")
+
+
+def test_pickled_weights_of_an_embedding_model(tmp_path: Path) -> None:
+    """They aren't in the fingerprint: two models would share their answers."""
+    import torch
+    from safetensors.torch import load_file
+
+    folder = sentences(tmp_path)
+    weights = folder / "model.safetensors"
+    torch.save(load_file(weights), folder / "pytorch_model.bin")
+    assert asked(folder, EMBEDS, "a")
+    pickled = Path(shutil.copytree(folder, tmp_path / "pickled"))
+    (pickled / weights.name).unlink()
+    with pytest.raises(sqlllm.ModelError, match=r"pytorch_model\.bin holds pickled weights"):
+        asked(pickled, EMBEDS, "a")
+
+
+def test_a_cross_encoder(tmp_path: Path) -> None:
+    folder = sentences(tmp_path)
+    changed(folder / "config_sentence_transformers.json", model_type="CrossEncoder")
+    with pytest.raises(sqlllm.ModelError, match="is a CrossEncoder, which makes no vectors"):
+        asked(folder, EMBEDS, "a")
+
+
+def test_a_prompt_before_every_text_takes_its_room(tmp_path: Path) -> None:
+    prompts: dict[str, Any] = {"prompts": {"query": "query: "}, "default_prompt_name": "query"}
+    folder = sentences(tmp_path, **prompts)
+    text = "x" * 56  # and `query: ` has 7 tokens
+    assert asked(folder, EMBEDS, text + "a") != asked(folder, EMBEDS, text + "b")
+    with pytest.raises(sqlllm.InputTooLong, match=r"has 58 tokens; .* reads at most 57"):
+        asked(folder, EMBEDS, text + "ab")
+    assert asked(folder, "SELECT ai.count_tokens('abc')") == 3
+
+
+@pytest.mark.parametrize("query", [WRITES, "SELECT ai.filter('a', 'b?')"])
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{ raise_exception('not me') }}", "not me"),
+        ("{% for part in messages[0].content %}{{ part.text }}{% endfor %}", "leaves the message"),
+    ],
+)
+def test_a_chat_template_that_writes_no_prompt(
+    tmp_path: Path, template: str, message: str, query: str
+) -> None:
+    (tiny.save("llama", tmp_path) / "chat_template.jinja").write_text(template)
+    with pytest.raises(sqlllm.ModelError, match=f"can't write a prompt: .*{message}"):
+        asked(tmp_path, query)
