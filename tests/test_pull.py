@@ -92,3 +92,18 @@ def test_hub_models(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     for folder in ("/srv/models/mine", "~/mine", "./mine", "a/b/c", ".."):
         with pytest.raises(PullFailed, match="can't be the name of a model on a hub"):
             pull.pull(f"hf:{folder}", lambda _: None)
+
+
+def test_a_repository_without_safetensors(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    import huggingface_hub
+
+    def fetch(repo: str, local_dir: Path, **_: Any) -> str:
+        (local_dir / "part").mkdir(parents=True, exist_ok=True)
+        (local_dir / "config.json").write_text("{}")
+        return str(local_dir)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    with pytest.raises(PullFailed, match="'owner/name' has no weights as safetensors"):
+        pull.pull("hf:owner/name", print)
+    (pull.hub_folder("owner/name") / "part" / "model.safetensors").write_bytes(b"")
+    assert pull.pull("hf:owner/name", print) == pull.hub_folder("owner/name")

@@ -95,6 +95,9 @@ def _from_hub(repo: str, say: Callable[[str], None]) -> Path:
         raise PullFailed(
             msg, hint=f"check the name and run `sqlllm pull hf:{repo}` again"
         ) from error
+    if not any(Path(folder).rglob("*.safetensors")):
+        msg = f"{repo!r} has no weights as safetensors; others are not read"
+        raise PullFailed(msg, hint="name a repository that has them")
     say(f"{repo} is ready: {folder}")
     return Path(folder)
 
