@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 CACHE_MODES = ("on", "memory", "off", "read", "only")
 
+FROM_ENVIRONMENT = (
+    "model", "embed_model", "on_error", "cache", "cache_file", "state_file", "text_first",
+)  # fmt: skip
+"""Settings that the environment may have, as `SQLLLM_MODEL` and so on."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -82,7 +87,6 @@ class Settings:
         """Refuse values that can't work."""
         check_types(self)
         check_on_error(self.on_error)
-        _check_switch("text_first", self.text_first)
         if self.cache not in CACHE_MODES:
             msg = f"cache must be one of {', '.join(map(repr, CACHE_MODES))}, not {self.cache!r}"
             raise ConfigError(msg)
@@ -107,9 +111,9 @@ class Settings:
         path = config_file()
         if path is not None:
             settings = settings.merged(_read(path), source=str(path))
-        names = ("model", "embed_model", "on_error", "cache", "cache_file", "state_file")
-        env: dict[str, Any] = {n: v for n in names if (v := os.environ.get(f"SQLLLM_{n.upper()}"))}
-        if switch := os.environ.get("SQLLLM_TEXT_FIRST"):
+        said = {name: os.environ.get(f"SQLLLM_{name.upper()}") for name in FROM_ENVIRONMENT}
+        env: dict[str, Any] = {name: value for name, value in said.items() if value}
+        if switch := env.get("text_first"):
             env["text_first"] = {"true": True, "false": False}.get(switch.lower(), switch)
         settings = settings.merged(env, source="the environment")
         given = {name: value for name, value in given.items() if value is not None}
@@ -152,7 +156,9 @@ def is_uri(name: str) -> bool:
 KINDS: Mapping[str, tuple[Any, str]] = {
     **dict.fromkeys(("model", "embed_model"), (str, "a name or a URI")),
     **dict.fromkeys(("cache_file", "state_file", "audit_log"), ((str, os.PathLike), "a path")),
-    **dict.fromkeys(("record", "allow_remote", "audit_texts"), (bool, "true or false")),
+    **dict.fromkeys(
+        ("text_first", "record", "allow_remote", "audit_texts"), (bool, "true or false")
+    ),
     "cache_bytes": (int, "a whole number"),
 }
 """Setting -> its type, and what that is called. The others are checked where they are listed."""
@@ -240,12 +246,6 @@ def check_on_error(value: object) -> None:
     """Refuse anything but the two policies."""
     if value not in ("fail", "null"):
         msg = f"on_error must be 'fail' or 'null', not {value!r}"
-        raise ConfigError(msg)
-
-
-def _check_switch(setting: str, value: object) -> None:
-    if not isinstance(value, bool):
-        msg = f"{setting} must be true or false, not {value!r}"
         raise ConfigError(msg)
 
 

@@ -141,6 +141,10 @@ def test_what_the_settings_set(config: Config, monkeypatch: pytest.MonkeyPatch) 
     _, found = configured.settings()
     told = named(found, "sqlllm.toml").found
     assert told.endswith("sets embed_model = 'minilm', models (mine)")
+    monkeypatch.setenv("SQLLLM_TEXT_FIRST", "true")
+    settings, found = configured.settings()
+    assert settings.text_first
+    assert named(found, "environment").status == "ok"
     monkeypatch.setenv("SQLLLM_CACHEFILE", "/key")
     monkeypatch.setenv("SQLLLM_CONFIG", "/nothing.toml")
     _, found = configured.settings()

@@ -96,5 +96,5 @@ def test_a_text_whose_model_fails_is_never_let_through(
         names.execute(f"SELECT {call}) {rows}").fetchall()
     got = names.execute(f"SELECT {call}, on_error := 'null') {rows}").fetchall()
     assert got == [(None,), ("[]" if mode == "detect" else "Bob",)]
-    ((input_,),) = names.execute("SELECT DISTINCT input FROM ai.errors").fetchall()
-    assert input_ == f"'{text}'"
+    failed = names.execute("SELECT DISTINCT input, model FROM ai.errors").fetchall()
+    assert failed == [(f"'{text}'", "fake")]

@@ -14,7 +14,7 @@ from sqlllm.function import function
 from sqlllm.redact.entities import NAMES, Span, apart, parse_entities
 from sqlllm.redact.finder import finder
 from sqlllm.redact.names import parse_names, placed, question
-from sqlllm.runtime.usage import Failure
+from sqlllm.task import Task
 
 MODES = ("mask", "detect", "pseudonym")
 Names = dict[str, list[str]]
@@ -48,25 +48,22 @@ def _names(call: Call, entities: Sequence[str], text: pa.Array) -> dict[str, Nam
     lettered = pa.array(letters, pa.bool_())
     sent = text.filter(lettered.take(rows.indices))
     instruction, schema = question(entities)
-    answers = call.run(call.task(kind="extract", schema=schema, instruction=instruction), sent)
+    task = call.task(kind="extract", schema=schema, instruction=instruction)
+    answers = call.run(task, sent)
     if call.asks_only:
         return {}
     texts = sent.dictionary_encode().dictionary.to_pylist()
     pairs = zip(texts, answers.dictionary.to_pylist(), strict=True)
-    return {each: answer and _read(call, each, answer, entities) for each, answer in pairs}
+    return {each: answer and _read(call, task, each, answer, entities) for each, answer in pairs}
 
 
-def _read(call: Call, text: str, answer: str, entities: Sequence[str]) -> Names | None:
+def _read(call: Call, task: Task, text: str, answer: str, entities: Sequence[str]) -> Names | None:
     """The names; an answer of another form is a failure like any other."""
     try:
         return parse_names(answer, entities)
     except ValueError as error:
         msg = f"the model's list of names has another form, {error}: {excerpt(answer)}"
-        if (call.caller.on_error or call.runtime.settings.on_error) == "fail":
-            raise BadAnswer(msg) from error
-        name, query = call.text("model"), call.caller.query_id
-        call.failures[text] = msg
-        call.runtime.ledger.fail(Failure(query, call.caller.function, name, excerpt(text), msg))
+        call.fail(task, text, BadAnswer(msg))
         return None
 
 

@@ -14,12 +14,9 @@ from sqlllm.engine.device import device
 from sqlllm.engine.int8 import check
 from sqlllm.errors import ConfigError, ModelMissing, did_you_mean
 from sqlllm.models.uri import Uri
-from sqlllm.settings import Settings, config_file, home
+from sqlllm.settings import FROM_ENVIRONMENT, Settings, config_file, home
 
-READ = (
-    "SQLLLM_CONFIG", "SQLLLM_HOME", "SQLLLM_MODEL", "SQLLLM_EMBED_MODEL", "SQLLLM_ON_ERROR",
-    "SQLLLM_CACHE", "SQLLLM_CACHE_FILE", "SQLLLM_STATE_FILE",
-)  # fmt: skip
+READ = tuple(f"SQLLLM_{name.upper()}" for name in ("config", "home", *FROM_ENVIRONMENT))
 """Environment variables that are read."""
 
 
