@@ -10,6 +10,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from sqlllm.rewrite.calls import asks, calls
+from sqlllm.rewrite.conditions import joins
 from sqlllm.rewrite.source import is_row_by_row, sort_keys, source, stars, top
 
 
@@ -24,7 +25,7 @@ def after_limit(select: exp.Select) -> exp.Select:
     # An AI condition is for early_stop, but where a key asks all rows must be decided anyway.
     if any(asks(select.args.get(part)) for part in ("from_", *(() if asked else ("where",)))):
         return select
-    if any(asks(join) for join in select.args.get("joins") or ()) or not is_row_by_row(select):
+    if any(map(asks, joins(select))) or not is_row_by_row(select):
         return select
     wrapped = source(select)
     if wrapped is None or (asked and any(s.args.get("except_") for s in stars(select))):

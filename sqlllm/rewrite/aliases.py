@@ -13,10 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from sqlglot import exp
 
 from sqlllm.rewrite import Columns
-from sqlllm.rewrite.calls import calls
+from sqlllm.rewrite.calls import VOLATILE, calls
+from sqlllm.rewrite.conditions import tables_of
 from sqlllm.rewrite.parser import AiDuckDB
 from sqlllm.rewrite.qualify import visible_ctes
-from sqlllm.rewrite.source import place_of
+from sqlllm.rewrite.source import copied, place_of
 from sqlllm.rewrite.timing import is_grouped
 
 Names = Mapping[str, exp.Expr]
@@ -62,12 +63,6 @@ def aliases(select: exp.Select, columns: Columns) -> exp.Select:
     return new
 
 
-VOLATILE = frozenset(
-    {"random", "uuid", "uuidv4", "uuidv7", "gen_random_uuid", "nextval", "currval"}
-)
-"""What gives another value each time that it is written."""
-
-
 def _stands_for_a_row(projection: exp.Alias, select: exp.Select) -> bool:
     """Whether it has a call, of each row by itself."""
     if projection.find(exp.AggFunc, exp.Window, exp.Rand, exp.Uuid) is not None:
@@ -92,14 +87,10 @@ def _columns_below(select: exp.Select, columns: Columns) -> frozenset[str]:
     """The names of what FROM has, its tables' too; all there are, where that can't be found out."""
     if select.args.get("from_") is None:
         return frozenset()
-    sources = [select.args["from_"].this, *(join.this for join in select.args.get("joins") or ())]
-    tables = {source.alias_or_name.lower() for source in sources} | {"rowid"}
+    tables = {table.alias_or_name.lower() for table in tables_of(select)} | {"rowid"}
     below = exp.Select(expressions=[exp.Star()])
     for part in ("from_", "joins", "laterals"):
-        value = select.args.get(part)
-        below.set(
-            part, [v.copy() for v in value] if isinstance(value, list) else value and value.copy()
-        )
+        below.set(part, copied(select.args.get(part)))
     known = columns(visible_ctes(select) + below.sql(AiDuckDB))
     if known is None:
         return frozenset(p.alias.lower() for p in select.expressions)

@@ -13,6 +13,11 @@ FREE = frozenset(
     {"count_tokens", "try_count_tokens", "prompt", "rrf", "split_text", "try_split_text"}
 )
 
+VOLATILE = frozenset(
+    {"random", "uuid", "uuidv4", "uuidv7", "gen_random_uuid", "nextval", "currval"}
+)
+"""Functions of DuckDB's that give another value each time."""
+
 # What aggregates become: they ask about a group, once it is whole.
 OF_GROUPS = frozenset(OVER_LISTS.values())
 
@@ -92,6 +97,11 @@ def without_strategy(options: Sequence[exp.Expr]) -> list[exp.Expr]:
 def is_named(argument: exp.Expr, name: str) -> bool:
     """Whether an argument is written as `name := ...`."""
     return isinstance(argument, exp.PropertyEQ) and argument.this.name.lower() == name
+
+
+def named(name: str, value: exp.Expr) -> exp.PropertyEQ:
+    """`name := value`."""
+    return exp.PropertyEQ(this=exp.to_identifier(name), expression=value)
 
 
 def ai_call(name: str, *arguments: exp.Expr) -> exp.Expr:

@@ -19,7 +19,7 @@ from sqlllm.rewrite.calls import (
     is_named,
     without_strategy,
 )
-from sqlllm.rewrite.conditions import are_inner, joins, take_out, terms
+from sqlllm.rewrite.conditions import are_inner, joins, tables_of, take_out, terms
 
 APPROXIMATE = ("blocking", "classify")
 
@@ -70,8 +70,7 @@ def _sides(select: exp.Select, term: exp.Expr) -> list[exp.Select] | None:
     arguments = term.expression.expressions
     if len(arguments) < 3 or any(isinstance(a, exp.PropertyEQ) for a in arguments[:3]):
         return None
-    tables = {t.alias_or_name.lower(): t for t in (select.args["from_"].this, *(
-        join.this for join in joins(select)))}  # fmt: skip
+    tables = {t.alias_or_name.lower(): t for t in tables_of(select)}
     sides = []
     for text in arguments[:2]:
         names = {column.table.lower() for column in text.find_all(exp.Column)}
@@ -125,9 +124,9 @@ def _keep_likely(select: exp.Select, term: exp.Expr, sides: list[exp.Select], na
     query = exp.select(*fields, dialect="duckdb").from_(one)
     take_out(select, term)
     for star in [p for p in select.expressions if isinstance(p, exp.Star)]:
-        tables = [select.args["from_"].this, *(join.this for join in joins(select))]
         stars = [
-            exp.Column(this=exp.Star(), table=exp.to_identifier(t.alias_or_name)) for t in tables
+            exp.Column(this=exp.Star(), table=exp.to_identifier(t.alias_or_name))
+            for t in tables_of(select)
         ]
         at = select.expressions.index(star)
         select.set("expressions", [*select.expressions[:at], *stars, *select.expressions[at + 1 :]])

@@ -35,6 +35,11 @@ def joins(select: exp.Select) -> list[exp.Join]:
     return select.args.get("joins") or []
 
 
+def tables_of(select: exp.Select) -> list[exp.Expr]:
+    """What FROM reads, and each join."""
+    return [select.args["from_"].this, *(join.this for join in joins(select))]
+
+
 def are_inner(select: exp.Select) -> bool:
     """Whether all joins are inner joins, so that ON is as good as WHERE."""
     return not any(

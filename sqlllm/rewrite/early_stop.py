@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from sqlllm.rewrite.calls import ai_call, as_filter, asks, is_subquery_free
-from sqlllm.rewrite.conditions import on_terms, where_terms
-from sqlllm.rewrite.source import ROW, is_row_by_row, sort_keys, source, stars, top
+from sqlllm.rewrite.calls import ai_call, as_filter, asks, is_subquery_free, named
+from sqlllm.rewrite.conditions import joins, on_terms, where_terms
+from sqlllm.rewrite.source import ROW, copied, is_row_by_row, sort_keys, source, stars, top
 
 ROWS = "__ai_rows"
 
@@ -36,7 +36,7 @@ def early_stop(select: exp.Select) -> exp.Select:
         return select  # DuckDB moves each below the join, to the side that it is about
     else:
         keys = []
-    if any(asks(select.args.get(part)) for part in ("from_", "from")):
+    if asks(select.args.get("from_")):
         return select
     wrapped = source(select)
     if wrapped is None or _selects_all(select, wrapped.several):
@@ -51,8 +51,8 @@ def early_stop(select: exp.Select) -> exp.Select:
     )
     inner = exp.Select(expressions=[*(c.copy() for c in wrapped.columns), number])
     for part in ("from_", "joins"):
-        inner.set(part, _copied(select.args.get(part)))
-    for join in inner.args.get("joins") or ():
+        inner.set(part, copied(select.args.get(part)))
+    for join in joins(inner):
         _keep_cheap(join)
     inner.set("where", exp.Where(this=exp.and_(*(c.copy() for c in cheap))) if cheap else None)
 
@@ -87,9 +87,8 @@ def _split(select: exp.Select) -> tuple[list[exp.Expr], list[exp.Expr]]:
     cheap: list[exp.Expr] = []
     for term in where_terms(select):
         (predicates if _is_predicate(term) else cheap).append(term)
-    joins = select.args.get("joins") or ()
-    outer = any(join.args.get("side") for join in joins)
-    for join in joins:
+    outer = any(join.side for join in joins(select))
+    for join in joins(select):
         on = join.args.get("on")
         if on is None or not asks(on):
             continue
@@ -143,7 +142,7 @@ def _first(wanted: exp.Expr, predicates: list[exp.Expr]) -> exp.Expr:
         entries.append(
             exp.Struct(
                 expressions=[
-                    exp.PropertyEQ(this=exp.to_identifier(name), expression=value)
+                    named(name, value)
                     for name, value in (
                         ("texts", texts),
                         ("options", packed),
@@ -178,9 +177,3 @@ def _selects_all(select: exp.Select, several: bool) -> bool:
         if odd or not (counted or (top_level and not several)):
             return True
     return select.find(exp.Columns) is not None
-
-
-def _copied(value: object) -> object:
-    if isinstance(value, list):
-        return [item.copy() for item in value]
-    return value.copy() if isinstance(value, exp.Expr) else value

@@ -26,12 +26,14 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from sqlllm.rewrite.calls import (
+    VOLATILE,
     ai_call,
     ancestors,
     asks,
     asks_of_groups,
     call_name,
     calls,
+    named,
 )
 from sqlllm.rewrite.conditions import (
     are_inner,
@@ -49,10 +51,8 @@ from sqlllm.rewrite.source import sort_keys
 from sqlllm.rewrite.timing import Timing, all_calls, is_grouped, own_calls, timing
 from sqlllm.rewrite.used import ALL
 
-# As sqlglot calls them -> as DuckDB does.
-VOLATILE = {"rand": "random"} | {
-    name: name for name in ("random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "nextval")
-}
+DRAWN = {"rand": "random"} | {name: name for name in VOLATILE}
+"""`VOLATILE`, as sqlglot calls them -> as DuckDB does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +184,8 @@ def why_not(select: exp.Select) -> str | None:
         return "a sample is drawn anew each time"
     for node in select.find_all(exp.Func):
         name = (node.name if isinstance(node, exp.Anonymous) else node.sql_name()).lower()
-        if name in VOLATILE:
-            return f"{VOLATILE[name]}() differs each time"
+        if name in DRAWN:
+            return f"{DRAWN[name]}() differs each time"
     if not reads_often(select):
         return "it reads from a subquery with LIMIT or with calls"
     if any(call.find_ancestor(exp.Query) is not select for call in all_calls(select)):
@@ -295,9 +295,7 @@ def _collecting(call: Asked, number: int) -> exp.Expr:
 def _staged(call: exp.Dot, stage: exp.Expr) -> exp.Dot:
     """A copy of the call that collects, or waits."""
     copied = call.copy()
-    copied.expression.append(
-        "expressions", exp.PropertyEQ(this=exp.to_identifier("_stage"), expression=stage)
-    )
+    copied.expression.append("expressions", named("_stage", stage))
     return copied
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from sqlglot import exp
 
 from sqlllm.rewrite.calls import asks
+from sqlllm.rewrite.conditions import tables_of
 from sqlllm.rewrite.search import searches
 from sqlllm.rewrite.used import ALL, passes_all, used_columns
 
@@ -20,8 +21,7 @@ CHUNK = 2048  # rows that DuckDB hands to a UDF at once: gathering fewer makes n
 def reads_often(select: exp.Select) -> bool:
     """Whether all that the block reads can be read twice, once `once` has been applied."""
     from_ = select.args["from_"]
-    joins = [join.this for join in select.args.get("joins") or ()]
-    others = [*joins, *(select.args.get("laterals") or ())]
+    others = [*tables_of(select)[1:], *(select.args.get("laterals") or ())]
     if any(_is_once(other) for other in others):
         return False
     if not _is_once(from_):

@@ -14,15 +14,15 @@ nothing is collected that would not be asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
 from sqlglot import exp
 
 from sqlllm.errors import CallError, did_you_mean
-from sqlllm.rewrite.calls import ai_call, is_named
+from sqlllm.rewrite import Columns
+from sqlllm.rewrite.calls import ai_call, is_named, named
 from sqlllm.rewrite.qualify import visible_ctes
 
-Columns = Callable[[str], Sequence[str] | None]
 SHARED = ("text", "model", "truncate", "on_error")  # arguments of ai._search_texts
 
 
@@ -30,8 +30,8 @@ def searches(node: exp.Expr) -> Iterator[exp.Table]:
     """Every `ai.search(...)` that stands as a table."""
     for table in node.find_all(exp.Table):
         call = table.this
-        named = isinstance(call, exp.Anonymous) and call.name.lower() == "search"
-        if named and table.db.lower() == "ai":
+        is_search = isinstance(call, exp.Anonymous) and call.name.lower() == "search"
+        if is_search and table.db.lower() == "ai":
             yield table
 
 
@@ -48,7 +48,7 @@ def search(select: exp.Select, numbers: Iterator[int], columns: Columns) -> exp.
             query = exp.select(done).from_(texts_of(table, number))
             new.with_(f"__ai_{number}", as_=query, materialized=True, copy=False)
             waits = exp.select("done").from_(f"__ai_{number}").subquery()
-            table.this.append("expressions", _named("_stage", waits))
+            table.this.append("expressions", named("_stage", waits))
     return new if len(new.ctes) > len(select.ctes) else select
 
 
@@ -66,7 +66,7 @@ def is_collected(table: exp.Table) -> bool:
 
 def texts_of(table: exp.Table, number: int) -> exp.Table:
     """A table of one row and the column `texts`, which collects under a number what is embedded."""
-    options = [_named(n, a.copy()) for n in SHARED if (a := _argument(table, n)) is not None]
+    options = [named(n, a.copy()) for n in SHARED if (a := _argument(table, n)) is not None]
     first = table.this.expressions[0].copy()
     call = exp.Anonymous(
         this="_search_texts", expressions=[exp.Literal.number(number), first, *options]
@@ -90,10 +90,6 @@ def _check(table: exp.Table, select: exp.Select, columns: Columns) -> None:
 def _argument(table: exp.Table, name: str) -> exp.Expr | None:
     found = [a.expression for a in table.this.expressions if is_named(a, name)]
     return found[0] if found else None
-
-
-def _named(name: str, value: exp.Expr) -> exp.Expr:
-    return exp.PropertyEQ(this=exp.to_identifier(name), expression=value)
 
 
 def _is_name(argument: exp.Expr) -> bool:

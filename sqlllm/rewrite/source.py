@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlglot import exp
 
 from sqlllm.rewrite.calls import call_name
+from sqlllm.rewrite.conditions import tables_of
 from sqlllm.rewrite.timing import expressions
 
 ROW = "__ai_row"  # the number of a row, from 1, in the order of the block
@@ -36,10 +38,9 @@ class Source:
 
 def source(select: exp.Select) -> Source | None:
     """How to wrap the block's FROM, or None where that can't be done safely."""
-    from_ = select.args.get("from_") or select.args.get("from")
-    if from_ is None or select.args.get("laterals"):
+    if select.args.get("from_") is None or select.args.get("laterals"):
         return None
-    tables = [from_.this, *(join.this for join in select.args.get("joins") or ())]
+    tables = tables_of(select)
     lists = exp.Values | exp.Unnest  # in a join they may read the tables before them
     if any(not _plain(t) and not (isinstance(t, lists) and len(tables) == 1) for t in tables):
         return None
@@ -103,6 +104,13 @@ def _columns(select: exp.Select) -> list[exp.Column]:
     """Columns of the block itself; those inside the subqueries of FROM have their own tables."""
     found = [column for top, _ in expressions(select) for column in top.find_all(exp.Column)]
     return [column for column in found if not isinstance(column.this, exp.Star)]
+
+
+def copied(part: Any) -> Any:
+    """A copy of a part of a block: an expression, some, or none."""
+    if isinstance(part, list):
+        return [each.copy() for each in part]
+    return part.copy() if isinstance(part, exp.Expr) else part
 
 
 def stars(select: exp.Select) -> list[exp.Star]:

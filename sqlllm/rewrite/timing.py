@@ -111,7 +111,7 @@ def is_grouped(select: exp.Select) -> bool:
     return False
 
 
-def aliases(select: exp.Select) -> frozenset[str]:
+def _renamed(select: exp.Select) -> frozenset[str]:
     """Names that the select list gives to something else than a column of that name."""
     return frozenset(
         p.alias.lower()
@@ -121,7 +121,7 @@ def aliases(select: exp.Select) -> frozenset[str]:
 
 
 def _meets_alias(select: exp.Select, node: exp.Expr) -> bool:
-    names = aliases(select)
+    names = _renamed(select)
     for part in (node, select.args.get("where")):
         for column in part.find_all(exp.Column) if part is not None else ():
             if not column.table and column.name.lower() in names:

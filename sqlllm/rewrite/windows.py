@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from sqlllm.rewrite.calls import ancestors
 from sqlllm.rewrite.parser import AiDuckDB
-from sqlllm.rewrite.source import source, stars
+from sqlllm.rewrite.source import copied, source, stars
 from sqlllm.rewrite.timing import is_grouped, own_calls
 
 
@@ -32,9 +32,7 @@ def windows(select: exp.Select) -> exp.Select:
     columns = [exp.alias_(_call(found, text).copy(), name) for text, name in names.items()]
     inner = exp.Select(expressions=[*(c.copy() for c in wrapped.columns), *columns])
     for part in ("from_", "joins", "where"):
-        value = select.args.get(part)
-        copied = [v.copy() for v in value] if isinstance(value, list) else value and value.copy()
-        inner.set(part, copied)
+        inner.set(part, copied(select.args.get(part)))
         new.set(part, None)
     for projection in {
         id(top): top
@@ -68,8 +66,7 @@ def _written_out(select: exp.Select) -> exp.Select:
         for part in ("partition_by", "order", "spec"):
             value = meant.args.get(part)
             if value and not used.args.get(part):
-                copied = [v.copy() for v in value] if isinstance(value, list) else value.copy()
-                used.set(part, copied)
+                used.set(part, copied(value))
         used.set("alias", None)
     new.set("windows", None)
     return new
