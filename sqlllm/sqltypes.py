@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from sqlllm.errors import CallError, did_you_mean
+from sqlllm.errors import CallError, did_you_mean, first_line
 
 Schema = dict[str, Any]
 
@@ -112,8 +112,7 @@ class TypeReader:
                 word = missing[1].strip('"')
                 msg = f"{path} has the unknown type {word!r}"
                 raise CallError(msg, hint=did_you_mean(word, KNOWN)) from error
-            reason = str(error).partition("\n")[0]
-            msg = f"{path} is no DuckDB type: {name!r} ({reason})"
+            msg = f"{path} is no DuckDB type: {name!r} ({first_line(error)})"
             raise CallError(msg, hint="write such as 'DECIMAL(10,2)', or JSON Schema") from error
         return self._of(parsed, path)
 

@@ -15,13 +15,12 @@ import pyarrow as pa
 from sqlllm.call import Call, Origin
 from sqlllm.errors import CallError
 from sqlllm.function import set_function
-from sqlllm.task import Task
+from sqlllm.task import MOST_LABELS, YES_NO, Task
 from sqlllm.udfs.classify import probabilities
 from sqlllm.udfs.score import p_yes
 
 SAMPLE = 16  # left texts on which recall is measured
 NEAREST, FARTHER = 32, 32  # right texts that each is asked about: the first, and some of the rest
-MOST_LABELS = 1000
 
 Matrix = np.ndarray[tuple[int, int], np.dtype[Any]]
 
@@ -64,7 +63,7 @@ def _chosen(
         raise CallError(msg, hint="write strategy := 'blocking'")
     if not labels:
         return [None] * len(lefts)
-    question = Task("choose", labels=("yes", "no"))
+    question = Task("choose", labels=YES_NO)
     model = call.runtime.model_for(question, call.caller.model).name
     choosing = Call(origin, "classify", {**call.options, "model": model})
     task = choosing.task(

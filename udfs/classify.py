@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from sqlllm.call import Call, scatter
 from sqlllm.function import function
+from sqlllm.runtime.answers import to_numpy
 from sqlllm.task import Task, parse_examples, parse_labels
 
 
@@ -49,7 +50,5 @@ def probabilities(
 
 def null_mask(column: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """True where the column is NULL."""
-    mask: np.ndarray[tuple[int], np.dtype[np.bool_]] = column.is_null().to_numpy(
-        zero_copy_only=False
-    )
+    mask: np.ndarray[tuple[int], np.dtype[np.bool_]] = to_numpy(column.is_null())
     return mask

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlllm.cli import bench, cache, defaults, doctor, output, run, shell, sql, usage
-from sqlllm.errors import SqlllmError
 from sqlllm.html import VISIBLE
 
 
@@ -68,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         output.complain(said)
         return 1
     except Exception as error:
-        if not isinstance(error, SqlllmError) and not type(error).__module__.startswith("_duckdb"):
+        if not output.is_told(error):
             raise
         output.complain(error)
         return 1
@@ -124,7 +123,7 @@ def _plain_warnings() -> Iterator[None]:
 
 
 def _functions(*, markdown: bool) -> None:
-    from sqlllm.cli.functions import COMMON, listed, reference, short
+    from sqlllm.cli.functions import NOTE, listed, reference, short
 
     if markdown:
         from sqlllm.connection import connect
@@ -133,15 +132,14 @@ def _functions(*, markdown: bool) -> None:
             print(reference(lambda query: db.execute(query).fetchall()), end="")
         return
     table(["function", "returns"], [(short(each), each.returns) for each in listed()])
-    print(f"… is {', '.join(COMMON)}, by name. Each has a twin ai.try_<name> that tells errors.")
+    print(NOTE)
 
 
 def _models() -> None:
     from sqlllm.connection import connect
 
     with connect() as db, output.on_stdout() as spare:
-        query = "SELECT name, uri, array_to_string(can, ', ') AS can, about FROM ai.models"
-        sql.run(db, query, "table", spare=spare)
+        sql.run(db, sql.MODELS, "table", spare=spare)
 
 
 def table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlllm.cli import output
-from sqlllm.cli.functions import COMMON, listed, short
+from sqlllm.cli.functions import NOTE, listed, short
+from sqlllm.cli.sql import MODELS
 from sqlllm.cli.typed import LEAVE
 from sqlllm.errors import CallError, did_you_mean
 from sqlllm.sql import definitions
@@ -67,9 +68,7 @@ def _functions(session: Session, name: str) -> None:
         for each in listed():
             signature = f"{short(each)} -> {each.returns}"
             print(output.prose(signature if each.arguments else short(each)))
-        print(
-            f"… is {', '.join(COMMON)}, by name. Each has a twin ai.try_<name> that tells errors."
-        )
+        print(NOTE)
         return
     known = {each.name: each for each in definitions() if each.public}
     found = known.get(name.lower().replace("ai_", "ai.", 1).removeprefix("ai."))
@@ -97,7 +96,7 @@ def _mode(session: Session, mode: str) -> None:
 
 
 def _models(session: Session, _: str) -> None:
-    session.show("SELECT name, uri, array_to_string(can, ', ') AS can, about FROM ai.models")
+    session.show(MODELS)
 
 
 def _read(session: Session, file: str) -> None:

@@ -20,6 +20,8 @@ COMMON = {
     "on_error": "`'fail'`: the query stops at the first row without an answer, with the reason. "
     "`'null'`: the row is NULL, and `ai.errors` has the reason.",
 }
+NOTE = f"… is {', '.join(COMMON)}, by name. Each has a twin ai.try_<name> that tells errors."
+
 HEAD = """\
 # Functions
 

@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlllm.errors import CallError, NotDelivered
+from sqlllm.errors import CallError, NotDelivered, SqlllmError
 from sqlllm.html import VISIBLE
-
-FORMATS = ("table", "markdown", "csv", "json", "parquet")
+from sqlllm.jobs.job import FORMATS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to", type=Path, metavar="FILE",
         help="where to write it, instead of standard output; the name's ending says how",
     )  # fmt: skip
+
+
+def is_told(error: Exception) -> bool:
+    """Whether the user gets the message of an error: ours and DuckDB's; others are faults."""
+    return isinstance(error, SqlllmError) or type(error).__module__.startswith("_duckdb")
 
 
 @contextmanager

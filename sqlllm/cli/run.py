@@ -20,7 +20,6 @@ from sqlllm.errors import (
     ConfigError,
     JobRunning,
     NotDelivered,
-    SqlllmError,
 )
 from sqlllm.html import VISIBLE
 
@@ -102,7 +101,7 @@ def run(given: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        if not isinstance(error, SqlllmError) and not type(error).__module__.startswith("_duckdb"):
+        if not output.is_told(error):
             raise
         if not given.json:
             with suppress(OSError):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from sqlllm.connection import Connection
 
 
+MODELS = "SELECT name, uri, array_to_string(can, ', ') AS can, about FROM ai.models"
+
 QUERY = "SQL; without it, or for -, standard input is read"
 
 

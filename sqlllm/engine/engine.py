@@ -225,6 +225,8 @@ class Engine:
 
     def _tried(self, *, in_int8: bool) -> int:
         """Compare with transformers' own forward pass; bytes of a token's keys and values."""
+        import torch
+
         kinds = set(getattr(self.model.config, "layer_types", None) or ())
         if others := kinds - {"full_attention", "sliding_attention"}:
             raise Unsuitable("has layers of another kind: " + ", ".join(sorted(others)))
@@ -236,7 +238,11 @@ class Engine:
         before = self.model.config._attn_implementation
         self.model.set_attn_implementation("eager")  # others leave out what they can't do
         with inference():
-            expected = self.model(input_ids=self._tensor([tokens])).logits[0, -2:].float()
+            expected = (
+                self.model(input_ids=torch.tensor([tokens], device=self.model.device))
+                .logits[0, -2:]
+                .float()
+            )
         if not bool(expected.isfinite().all()):
             raise no_numbers(self.model.dtype)
         self.model.set_attn_implementation(attention.register())
@@ -297,11 +303,6 @@ class Engine:
         few = self.label_logits(hidden, range(8))
         pairs = ((self.logits(hidden).float(), expected), (few, expected[:, :8]))
         return max(float((got - right).norm() / right.norm()) for got, right in pairs)
-
-    def _tensor(self, rows: Sequence[Sequence[int]]) -> Any:
-        import torch
-
-        return torch.tensor(rows, device=self.model.device)
 
 
 class Unsuitable(Exception):

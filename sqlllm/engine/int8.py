@@ -17,7 +17,7 @@ from types import MethodType
 from typing import Any
 
 from sqlllm.engine.linear import is_gated, is_linear
-from sqlllm.errors import ConfigError
+from sqlllm.errors import ConfigError, first_line
 
 BLOCK = 64
 """Most channels that are turned into each other; 16 lose twice as much, 512 gain nothing."""
@@ -60,7 +60,7 @@ def missing() -> str:
         layer = Weight(weight, torch.ones(16))
         got = layer.times(codes, torch.float32)
     except RuntimeError as error:
-        return f"doesn't run on this CPU ({str(error).partition(chr(10))[0]})"
+        return f"doesn't run on this CPU ({first_line(error)})"
     exact = bool((got == width * STEPS * STEPS).all())
     return "" if exact else "needs a CPU that multiplies it exactly (VNNI)"
 

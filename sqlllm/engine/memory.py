@@ -12,7 +12,7 @@ from typing import TypeVar
 from sqlllm.engine.batching import by_tokens
 from sqlllm.engine.device import precision
 from sqlllm.engine.worker import beside
-from sqlllm.errors import ConfigError, ModelError
+from sqlllm.errors import ConfigError, ModelError, first_line
 
 Result = TypeVar("Result")
 
@@ -206,11 +206,10 @@ class _NoRoom:
     error: Exception
 
 
-def no_room(tokens: int, error: object) -> ModelError:
+def no_room(tokens: int, error: Exception) -> ModelError:
     """The error for a single row that doesn't fit."""
-    line = str(error).partition("\n")[0]
     return ModelError(
-        f"memory ran out over a single text of {tokens} tokens: {line}",
+        f"memory ran out over a single text of {tokens} tokens: {first_line(error)}",
         hint="use a smaller model, or `truncate := true` with shorter texts",
     )
 

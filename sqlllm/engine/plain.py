@@ -64,13 +64,12 @@ class Plain:
 
     def write(self, rows: Iterable[Row], picker: Picker) -> Iterator[list[Row]]:
         """Write rows to their end, a batch at a time."""
+        import torch
         from transformers import GenerationConfig, LogitsProcessorList
 
         for alike in _same_length(list(rows), lambda row: len(row.tokens)):
             size = max(min(self.budget.tokens // alike[0].most, self.budget.rows), 1)
             for part in (alike[i : i + size] for i in range(0, len(alike), size)):
-                import torch
-
                 ids = torch.tensor([row.tokens for row in part], device=self.model.device)
                 config = GenerationConfig(
                     do_sample=False,

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 
 from sqlllm.connection import Connection
-from sqlllm.errors import CallError
+from sqlllm.errors import CallError, first_line
 from sqlllm.rewrite.script import bare, split
 
 
@@ -90,7 +90,7 @@ def at_once(
             except duckdb.TransactionException as error:
                 if "conflict" in str(error).lower():  # somebody else changed the same
                     raise
-                raise NotAtOnce(str(error).partition("\n")[0]) from error
+                raise NotAtOnce(first_line(error)) from error
         before_commit()
         db.execute("COMMIT")
     except BaseException:

@@ -39,7 +39,7 @@ def write(
     screen: os.terminal_size | None = None,
     shown: int = SHOWN,
     rest: str = "`--output csv` writes all",
-) -> int:
+) -> None:
     """Write a table.
 
     On a screen, the widest columns give up width, then columns in the middle are left out. Texts
@@ -53,9 +53,6 @@ def write(
         screen: Its size; None: as wide as it takes.
         shown: Most rows.
         rest: How to get what is left out.
-
-    Returns:
-        How many rows there were.
     """
     kept = list(islice(rows, shown))
     count = len(kept) + sum(1 for _ in rows)
@@ -74,7 +71,6 @@ def write(
     parts += [f"{len(left):,} of {len(names):,} columns"] if len(left) < len(names) else []
     if parts:
         to.write(f"{', '.join(parts)}; {rest}\n")
-    return count
 
 
 def share(needs: Sequence[int], room: int) -> int:

@@ -14,8 +14,8 @@ the expression as an argument:
 An expression is the SQL call of the same name, run on a planned DuckDB connection over the column
 as Arrow: names, defaults, NULLs, errors, the cache and `ai.usage` are those of SQL. Arguments are
 constants, or expressions. Models and settings are those of `sqlllm.connect()`, read from
-`sqlllm.toml` and the environment when the first expression is written; `using` names a connection
-of yours instead:
+`sqlllm.toml` and the environment when a call first needs them; `using` names a connection of yours
+instead:
 
     db = sqlllm.connect(model="qwen", cache="off")
     with ai.using(db):  # what is written here is answered by `db`, whenever it runs
