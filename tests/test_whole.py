@@ -125,6 +125,19 @@ def test_a_prompt_before_every_text_takes_its_room(tmp_path: Path) -> None:
     assert asked(folder, "SELECT ai.count_tokens('abc')") == 3
 
 
+def test_a_model_that_looks_words_up(tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import StaticEmbedding
+
+    table = StaticEmbedding(tiny.tokenizer().backend_tokenizer, embedding_dim=8)
+    SentenceTransformer(modules=[table]).save_pretrained(str(tmp_path))
+    (expected,) = SentenceTransformer(str(tmp_path)).encode(["a b"], normalize_embeddings=True)
+    assert asked(tmp_path, EMBEDS, "a b") == pytest.approx(expected.tolist(), abs=1e-6)
+    assert asked(tmp_path, "SELECT ai.count_tokens($1)", "a b") == 3
+    assert asked(tmp_path, "SELECT len(ai.embed($1))", "long " * 2000) == 8
+    assert asked(tmp_path, "SELECT ai.classify($1, ['a b', 'c d'])", "a b") == "a b"
+
+
 @pytest.mark.parametrize("query", [WRITES, "SELECT ai.filter('a', 'b?')"])
 @pytest.mark.parametrize(
     ("template", "message"),

@@ -85,7 +85,8 @@ class SentenceModel(Model):
         self._encoder: Encoder | None = None
         self.fingerprint = f"sentence:{model_digest(folder)}:{dtype}:{ANSWERS}"
         check_words(self._model.tokenizer, self._tokens(SAMPLE)[1], folder)
-        self.window: int = (self._model.max_seq_length or 512) - self._prompted()
+        # What looks words up reads any number of them.
+        self.window: int = min(self._model.max_seq_length or 512, 1 << 20) - self._prompted()
         self._special = self._around()
         self._budget = Budget(TOKENS.get(where, 4096), 1)
         self._encoder = self._packed(0.99999 if dtype == "float32" else 0.999)
@@ -246,10 +247,16 @@ class SentenceModel(Model):
             return []
         # The Rust tokenizer behind it: no truncation, no tensors, all cores.
         with self._reading:
-            encoded = self._model.tokenizer(
-                list(texts), truncation=False, return_attention_mask=False, verbose=False
-            )
-        ids: list[list[int]] = encoded["input_ids"]
+            return self._encoded(list(texts), special=True)
+
+    def _encoded(self, texts: list[str], *, special: bool) -> list[list[int]]:
+        tokenizer = self._model.tokenizer
+        if hasattr(tokenizer, "encode_batch"):  # of models that look words up: without special ones
+            return [found.ids for found in tokenizer.encode_batch(texts, add_special_tokens=False)]
+        ids: list[list[int]] = tokenizer(
+            texts, add_special_tokens=special, truncation=False, return_attention_mask=False,
+            verbose=False,
+        )["input_ids"]  # fmt: skip
         return ids
 
     def _prompted(self) -> int:
@@ -260,7 +267,7 @@ class SentenceModel(Model):
     def _around(self) -> tuple[int, int]:
         """How many special tokens stand before a text and behind it."""
         (whole,) = self._tokens(["a"])
-        own = self._model.tokenizer("a", add_special_tokens=False)["input_ids"]
+        (own,) = self._encoded(["a"], special=False)
         before = next((i for i in range(len(whole)) if whole[i : i + len(own)] == own), 0)
         return before, len(whole) - before - len(own)
 
