@@ -51,6 +51,15 @@ def test_import_is_light_and_exit_is_quiet() -> None:
     assert done.stderr == ""
 
 
+def test_the_command_line_answers_without_the_libraries_of_a_query() -> None:
+    code = (
+        "import contextlib, sys; from sqlllm.cli import main\n"
+        "with contextlib.suppress(SystemExit): main(['--help'])\n"
+        "assert not {'pyarrow', 'numpy', 'duckdb', 'sqlglot', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
 def test_import_is_fast() -> None:
     code = "import time; t = time.process_time(); import sqlllm; print(time.process_time() - t)"
     seconds = [

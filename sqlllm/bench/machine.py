@@ -15,7 +15,6 @@ from typing import Any
 
 from sqlllm.bench.limits import Peaks
 from sqlllm.engine import linear
-from sqlllm.runtime.memory import give_back
 
 GEMM = {"cpu": 2048, "mps": 4096, "cuda": 8192}  # large enough to reach the peak, short to run
 STREAM = {"cpu": 1 << 28, "mps": 1 << 28, "cuda": 1 << 30}  # bytes, more than any cache holds
@@ -132,6 +131,8 @@ def resident() -> int:
 
 def settle() -> None:
     """Give freed memory back to the system, so that the level before a run means something."""
+    from sqlllm.runtime.memory import give_back  # needs Arrow, and the options of a command do not
+
     gc.collect()
     give_back()
 
