@@ -171,7 +171,7 @@ class Database:
         else:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))  # nobody else's
+                _make(self.path)
             except OSError as error:
                 raise self._failed(error) from error
             con = _connect(self.path.absolute().as_uri())
@@ -248,6 +248,16 @@ def warn(message: str) -> None:
     """Tell the user that something is not kept, or was lost; nothing fails for it."""
     logging.getLogger("sqlllm.storage").warning("%s", message)
     warnings.warn(message, StorageWarning, stacklevel=2)
+
+
+def _make(path: Path) -> None:
+    """An empty file for nobody else, where there is none.
+
+    One that is there is not opened: closing it would free the locks of every connection that this
+    process has to it, and another process would then remove the log that they write.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path.resolve(), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _connect(uri: str) -> sqlite3.Connection:

@@ -68,7 +68,7 @@ class NoCache:
 class _Known:
     """What is known of a lane of the file."""
 
-    number: int
+    key: bytes
     seen: int = 0  # the last block that was looked at
     kept: int = 0  # times that this process kept something
     index: KeyIndex = field(default_factory=KeyIndex)
@@ -109,6 +109,7 @@ class BlockCache:
         self._held = 0
         self._marked: dict[int, float] = {}
         self._generation = 0
+        self._kept = 0  # times that this process kept something
         self._lock = threading.RLock()
 
     def find(self, lane: Lane, keys: Array) -> pa.Array:
@@ -144,18 +145,22 @@ class BlockCache:
                 self.database.write(partial(_insert, lane=lane, keys=part[0], answers=part[1]))
             known = self._known(lane)
             if known is not None:
-                known.kept += 1
+                # at once: a process may keep something once, and each of its questions, too
                 if known.kept % self.TIDY == 0:
-                    self._tidy(known)
+                    self._merge_small(known)
+                if self._kept % self.TIDY == 0:
+                    self.database.write(lambda con: evict(con, self.max_bytes))
+                known.kept += 1
+                self._kept += 1
 
     def _known(self, lane: Lane) -> _Known | None:
         """The lane as the file has it; None where it has nothing."""
-        number = self.database.read(lambda con: _lane_number(con, lane))
+        number = self.database.read(lambda con: _lane_number(con, lane.digest))
         if self._generation != self.database.generation:
             self._forget()
         if number is None:
             return None
-        return self._lanes.setdefault(lane.digest, _Known(number))
+        return self._lanes.setdefault(lane.digest, _Known(lane.digest))
 
     def _forget(self) -> None:
         """The file is another one now."""
@@ -205,14 +210,13 @@ class BlockCache:
         with contextlib.suppress(StorageError):  # told when something is to be kept
             self.database.write(lambda con: con.executemany(sql, [(now, b) for b in stale]))
 
-    def _tidy(self, known: _Known) -> None:
-        """Merge what is small, and drop what is too much."""
+    def _merge_small(self, known: _Known) -> None:
+        """Make large blocks of small ones."""
 
         def work(con: sqlite3.Connection) -> dict[int, tuple[int, int]]:
             _look(con, known)  # nobody else writes now: what follows is ours
-            moved = _merge(con, known.number, self.FULL)
-            evict(con, self.max_bytes)
-            return moved
+            number = _lane_number(con, known.key)
+            return _merge(con, number, self.FULL) if number is not None else {}
 
         moved = self.database.write(work)
         if moved:
@@ -225,10 +229,10 @@ class BlockCache:
 
 def _look(con: sqlite3.Connection, known: _Known) -> bool:
     """Index the blocks that came since; whether there were any."""
-    new = con.execute(
-        """SELECT block, keys FROM blocks JOIN contents USING (block)
-        WHERE lane = ? AND block > ? ORDER BY block""",
-        (known.number, known.seen),
+    new = con.execute(  # by the lane's key: its number is another lane's once it was cleared
+        """SELECT block, contents.keys FROM lanes JOIN blocks USING (lane)
+        JOIN contents USING (block) WHERE lanes.key = ? AND block > ? ORDER BY block""",
+        (known.key, known.seen),
     ).fetchall()
     for block, keys in new:
         known.index.add(np.frombuffer(keys, KEY), block * SPAN)
@@ -237,7 +241,7 @@ def _look(con: sqlite3.Connection, known: _Known) -> bool:
 
 
 def _insert(con: sqlite3.Connection, lane: Lane, keys: Array, answers: pa.Array) -> None:
-    number = _lane_number(con, lane)
+    number = _lane_number(con, lane.digest)
     if number is None:
         number = _make_lane(con, lane)
     _put(con, number, (np.ascontiguousarray(keys).tobytes(), *_blobs(answers)))
@@ -311,8 +315,8 @@ def drop(con: sqlite3.Connection, blocks: list[int]) -> None:
         con.executemany(f"DELETE FROM {table} WHERE block = ?", [(block,) for block in blocks])
 
 
-def _lane_number(con: sqlite3.Connection, lane: Lane) -> int | None:
-    row = con.execute("SELECT lane FROM lanes WHERE key = ?", (lane.digest,)).fetchone()
+def _lane_number(con: sqlite3.Connection, key: bytes) -> int | None:
+    row = con.execute("SELECT lane FROM lanes WHERE key = ?", (key,)).fetchone()
     return row[0] if row else None
 
 
