@@ -25,6 +25,24 @@ def test_a_model_has_caps_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (len(fake.inputs), len(other.inputs)) == (2, 3)
 
 
+def test_a_model_that_has_another_name_elsewhere_has_the_limits_of_its_name_here(
+    tmp_path: Path,
+) -> None:
+    fake, script = sqlllm.FakeModel(upper), tmp_path / "job.sql"
+    with sqlllm.connect(models={"first": fake}, model="first") as db:
+        ask(db, 1)
+    limits: dict[str, Any] = {"caps": {"second": {"max_calls": 2}}}
+    limits["prices"] = {"second": {"input": 1e6, "output": 0}}
+    with sqlllm.connect(models={"second": fake}, model="second", **limits) as db:
+        with pytest.raises(sqlllm.BudgetExceeded, match="2 calls per query of model 'second'"):
+            ask(db, 4)
+        usage = db.sql("SELECT model, sent, cost FROM ai.usage WHERE this_session").fetchall()
+    assert usage == [("second", 2, 4.0)]  # two words each
+    assert len(fake.inputs) == 3
+    script.write_text("SELECT ai.complete('a job')")
+    assert sqlllm.run(script, models={"third": fake}, model="third").counts.sent == 1
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

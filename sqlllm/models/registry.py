@@ -52,14 +52,13 @@ class Registry:
         """The model of that name: loaded, or known from an earlier process."""
         entry = self._entry(name)
         if isinstance(entry, Model):
-            entry.name = entry.name or name
             if not entry.fingerprint:
                 entry.fingerprint, entry.durable = f"python:{uuid.uuid4().hex}", False
-            return entry
+            if vars(entry).get("name", "") not in ("", name):  # it has another elsewhere
+                return self._known.setdefault(name, _named(copy.copy(entry), name))
+            return _named(entry, name)
         if name not in self._known:
-            model = self._remembered(entry)
-            model.name = name
-            self._known[name] = model
+            self._known[name] = _named(self._remembered(entry), name)
         return self._known[name]
 
     def _remembered(self, uri: str) -> Model:
@@ -103,6 +102,11 @@ class Registry:
                 yield name, type(entry), "python"
             else:
                 yield name, _model_class(Uri.parse(entry))[0], entry
+
+
+def _named(model: Model, name: str) -> Model:
+    model.name = name
+    return model
 
 
 _LOADING = threading.Lock()  # two first calls at once load a model once
