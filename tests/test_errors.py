@@ -12,7 +12,6 @@ import pytest
 
 import sqlllm
 from sqlllm.cli import main
-from sqlllm.models import registry
 
 
 @pytest.mark.parametrize(
@@ -152,7 +151,6 @@ def test_the_line_of_an_error_is_the_users(capsys: pytest.CaptureFixture[str]) -
 
 def test_missing_model_names_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SQLLLM_HOME", str(tmp_path))
-    registry._load.cache_clear()  # another test may have loaded it from the real folder
     with (
         sqlllm.connect(models={"other": "smollm2:"}) as db,
         pytest.raises(sqlllm.ModelMissing) as caught,

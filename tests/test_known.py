@@ -76,6 +76,37 @@ def test_a_model_that_became_another_is_told_and_its_answers_are_asked_anew(
     assert labels(tiny_model) == (rows, 0)
 
 
+def scores(uri: str) -> tuple[list[Any], int]:
+    """Answers of a new installation, and how many inputs it sent."""
+    with sqlllm.connect(model=uri) as db:
+        rows = db.execute("SELECT ai.score(x, 'good?') FROM (VALUES ('one')) t(x)").fetchall()
+        sent = db.execute("SELECT sum(sent) FROM ai.usage WHERE this_session").fetchone()
+        return rows, sent[0]
+
+
+def test_new_files_in_a_models_folder_are_another_model_in_the_same_process(
+    tiny_model: Path,
+) -> None:
+    """The facts of the one in memory were kept for them: others got its answers for the new one."""
+    before, sent = scores(f"hf:{tiny_model}")
+    save("llama", tiny_model, initializer_range=0.3)
+    after, asked = scores(f"hf:{tiny_model}")
+    assert (sent, asked) == (1, 1)
+    assert before != after
+    assert scores(f"hf:{tiny_model}") == (after, 0)
+
+
+def test_a_relative_folder_is_that_of_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for name, spread in (("one", 0.6), ("two", 0.3)):
+        save("llama", tmp_path / name / "model", initializer_range=spread)
+        monkeypatch.chdir(tmp_path / name)
+        found.append(scores("hf:model"))
+    assert found[0][0] != found[1][0]
+
+
 @pytest.mark.parametrize("facts", ["", "{}", "[1]", '{"fingerprint": "x", "who": 1}'])
 def test_facts_that_can_t_be_read_load_the_model(tiny_model: Path, facts: str) -> None:
     rows, _ = labels(tiny_model)

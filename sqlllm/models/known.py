@@ -84,6 +84,7 @@ class Unloaded(Model):
     ) -> None:
         self._load = load
         self._learn = learn
+        self._model: Model | None = None
         self._know(facts)
 
     def _know(self, facts: Facts) -> None:
@@ -110,7 +111,9 @@ class Unloaded(Model):
         return self._loaded().room()
 
     def _loaded(self) -> Model:
-        model = self._load()
+        if self._model is None:
+            self._model = self._load()
+        model = self._model
         model.name = self.name
         if model.fingerprint != self.fingerprint:
             before, facts = self.fingerprint, Facts.of(model)

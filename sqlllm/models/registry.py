@@ -8,7 +8,8 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlllm.engine.worker import on_model_thread
@@ -112,8 +113,11 @@ def _named(model: Model, name: str) -> Model:
 _LOADING = threading.Lock()  # two first calls at once load a model once
 
 
+_LOADED: dict[tuple[Uri, Path], tuple[str, Model]] = {}
+
+
 def load(uri: str) -> Model:
-    """The model that a URI names; the same object for the whole process."""
+    """The model that a URI names; the same object for the whole process, while its files last."""
     with _LOADING, _quiet():
         return on_model_thread(_load, Uri.parse(uri))
 
@@ -134,11 +138,14 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-@cache
 def _load(uri: Uri) -> Model:
+    place, mark = (uri, uri.folder().resolve()), signature(uri.folder(), uri.dtype)
+    before = _LOADED.get(place)
+    if before is not None and before[0] == mark:
+        return before[1]
     _, make = _model_class(uri)
     try:
-        return make()
+        model = make()
     except (SqlllmError, MemoryError):
         raise
     except Exception as error:  # whatever the libraries make of a damaged file
@@ -146,6 +153,8 @@ def _load(uri: Uri) -> Model:
         hint = f"a file in {uri.folder()} may be cut off or damaged: fetch the model again"
         hint += "; or it is of a kind that can't run here"
         raise ModelError(msg, hint=hint) from error
+    _LOADED[place] = mark, model
+    return model
 
 
 def _model_class(found: Uri) -> tuple[type[Model], Callable[[], Model]]:
