@@ -10,6 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sqlllm.errors import ConfigError, did_you_mean
+from sqlllm.places import (
+    CACHE_FILE,
+    STATE_FILE,
+    files_of_relative_home,
+    home,
+    place,
+    state_home,
+)
 
 if TYPE_CHECKING:
     from sqlllm.models.base import Model
@@ -84,8 +92,11 @@ class Settings:
     audit_texts: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values that can't work."""
+        """Refuse values that can't work; a path is the same wherever the process goes from here."""
         check_types(self)
+        for name in PATHS:
+            if given := getattr(self, name):
+                object.__setattr__(self, name, str(place(given)))
         check_on_error(self.on_error)
         if self.cache not in CACHE_MODES:
             msg = f"cache must be one of {', '.join(map(repr, CACHE_MODES))}, not {self.cache!r}"
@@ -107,7 +118,7 @@ class Settings:
         `SQLLLM_CACHE_FILE`, `SQLLLM_STATE_FILE` and `SQLLLM_TEXT_FIRST` (true or false). A value of
         None in `given` counts as not given.
         """
-        settings = cls()
+        settings = cls().merged(files_of_relative_home(), source="SQLLLM_HOME")
         path = config_file()
         if path is not None:
             settings = settings.merged(_read(path), source=str(path))
@@ -153,9 +164,11 @@ def is_uri(name: str) -> bool:
     return ":" in name or "?" in name
 
 
+PATHS = ("cache_file", "state_file", "audit_log")
+
 KINDS: Mapping[str, tuple[Any, str]] = {
     **dict.fromkeys(("model", "embed_model"), (str, "a name or a URI")),
-    **dict.fromkeys(("cache_file", "state_file", "audit_log"), ((str, os.PathLike), "a path")),
+    **dict.fromkeys(PATHS, ((str, os.PathLike), "a path")),
     **dict.fromkeys(
         ("text_first", "record", "allow_remote", "audit_texts"), (bool, "true or false")
     ),
@@ -249,29 +262,14 @@ def check_on_error(value: object) -> None:
         raise ConfigError(msg)
 
 
-def home() -> Path:
-    """The folder for models and the cache: `$SQLLLM_HOME`, or this system's for sqlllm."""
-    import platformdirs
-
-    override = os.environ.get("SQLLLM_HOME")
-    return Path(override) if override else Path(platformdirs.user_cache_dir("sqlllm"))
-
-
 def cache_path(settings: Settings) -> Path:
     """The cache file."""
-    given = settings.cache_file
-    return Path(given).expanduser() if given else home() / "answers-1.sqlite"
+    return Path(settings.cache_file) if settings.cache_file else home() / CACHE_FILE
 
 
 def state_path(settings: Settings) -> Path:
     """The state file: what no command can make again."""
-    import platformdirs
-
-    if settings.state_file:
-        return Path(settings.state_file).expanduser()
-    override = os.environ.get("SQLLLM_HOME")
-    folder = Path(override) if override else Path(platformdirs.user_state_dir("sqlllm"))
-    return folder / "state-1.sqlite"
+    return Path(settings.state_file) if settings.state_file else state_home() / STATE_FILE
 
 
 def config_file() -> Path | None:
@@ -283,17 +281,23 @@ def config_file() -> Path | None:
             raise ConfigError(msg)
         return Path(named)
     here = Path.cwd()
-    return next(
-        (path for d in (here, *here.parents) if (path := d / "sqlllm.toml").is_file()), None
-    )
+    found = (folder / "sqlllm.toml" for folder in (here, *here.parents))
+    return next((path for path in found if os.path.isfile(path)), None)  # noqa: PTH113
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """The settings of a file; its paths are relative to it."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # as Windows' editors write
+    except OSError as error:
+        msg = f"{path} can't be read: {error.strerror}"
+        raise ConfigError(msg, hint="make it readable, or name another by SQLLLM_CONFIG") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         msg = f"{path} is not valid TOML: {error}"
         raise ConfigError(msg) from error
+    for name in PATHS:
+        if isinstance(given := values.get(name), str) and given:
+            values[name] = str(path.absolute().parent / Path(given).expanduser())
     return from_tables(values, str(path))
 
 

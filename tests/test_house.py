@@ -16,7 +16,18 @@ from sqlllm.sql import definitions
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"errors", "files", "html", "settings", "storage", "task", "schema", "sqltypes", "redact"},
+    {
+        "errors",
+        "files",
+        "html",
+        "places",
+        "settings",
+        "storage",
+        "task",
+        "schema",
+        "sqltypes",
+        "redact",
+    },
     {"models", "engine"},
     {"runtime"},
     {"call"},

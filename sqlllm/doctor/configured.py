@@ -14,7 +14,8 @@ from sqlllm.engine.device import device
 from sqlllm.engine.int8 import check
 from sqlllm.errors import ConfigError, ModelMissing, did_you_mean
 from sqlllm.models.uri import Uri
-from sqlllm.settings import FROM_ENVIRONMENT, Settings, config_file, home
+from sqlllm.places import home
+from sqlllm.settings import FROM_ENVIRONMENT, Settings, config_file
 
 READ = tuple(f"SQLLLM_{name.upper()}" for name in ("config", "home", *FROM_ENVIRONMENT))
 """Environment variables that are read."""

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from sqlllm.doctor.finding import Finding, Status, failed
 from sqlllm.errors import StorageError
+from sqlllm.places import home
 from sqlllm.runtime.audit import Audit
 from sqlllm.runtime.cache import SCHEMA
-from sqlllm.settings import Settings, cache_path, home, state_path
+from sqlllm.settings import Settings, cache_path, state_path
 from sqlllm.storage import Database
 
 PATIENCE = 5.0  # seconds for a look at a whole file

