@@ -119,6 +119,7 @@ class Connection:
 
     def executemany(self, query: str, parameters: object = None) -> Self:
         """As `duckdb.DuckDBPyConnection.executemany`."""
+        self._forget()
         # Only the text: a row of parameters may fail to bind when rows before it have run.
         made = plan(query, self._arguments, self._rewrite & TEXTUAL)
         self._execution.guard(seen(self._con.executemany), made.sql, parameters)

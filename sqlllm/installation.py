@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import threading
+import time
 import uuid
 import weakref
 from collections import deque
@@ -97,6 +98,8 @@ def install(
 _INSTALLATIONS: dict[str, Installation] = {}
 _INSTALLING = threading.Lock()
 
+PATIENCE = 10.0  # seconds for a batch, at exit
+
 
 def install_on(con: DuckDB, settings: Settings) -> Installation:
     """Register the functions, or change the settings of those that are there."""
@@ -117,7 +120,7 @@ def install_on(con: DuckDB, settings: Settings) -> Installation:
         for definition in definitions():
             con.execute(definition.text)
         temp_macros(con)
-        atexit.register(_close, weakref.ref(con))
+        atexit.register(_close, weakref.ref(con), installation)
         return installation
 
 
@@ -197,8 +200,20 @@ def temp_macros(con: DuckDB) -> None:
             con.execute(text)
 
 
-def _close(con: weakref.ref[DuckDB]) -> None:
-    """At exit: DuckDB 2.0 prints a list of leaks if a connection with UDFs is left open."""
-    alive = con()
-    if alive is not None:
-        alive.close()
+def _close(con: weakref.ref[DuckDB], installation: Installation) -> None:
+    """At exit: DuckDB 2.0 prints a list of leaks if a connection with UDFs is left open.
+
+    What daemon threads still ask ends after the model's current batch: Python would end them
+    within DuckDB, which aborts the process.
+    """
+    alive, statements = con(), installation.runtime.statements
+    end = time.monotonic() + (PATIENCE if statements.ask_something else 1)
+    while alive is not None and time.monotonic() < end:
+        statements.interrupt_all()
+        if not statements.ask_something:
+            with suppress(duckdb.Error):  # busy, it or a cursor of it
+                alive.close()
+                break
+            with suppress(duckdb.Error):  # half closed
+                alive.interrupt()
+        time.sleep(0.05)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -171,3 +172,19 @@ def test_two_threads_of_one_process_take_turns(jobs: Jobs) -> None:
     go.set()
     first.join()
     assert [row["state"] for row in runs()] == ["done"]
+
+
+def test_a_run_that_goes_on_is_running_though_the_clock_was_set_back(jobs: Jobs) -> None:
+    jobs.run("SELECT 1")
+    with sqlite3.connect(os.environ["SQLLLM_STATE_FILE"]) as file:
+        file.execute("UPDATE runs SET started = started + 3600, ended = ended + 3600")
+    file.close()
+    states: list[list[str]] = []
+
+    def look(task: sqlllm.Task, text: str) -> str:
+        states.append(sorted(run["state"] for run in runs()))
+        return text
+
+    jobs.fake.fn = look
+    jobs.run("SELECT ai.complete('x')")
+    assert states == [["done", "running"]]

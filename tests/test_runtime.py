@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+import time
 from typing import Any
 
 import pyarrow as pa
@@ -67,6 +70,65 @@ def test_what_an_interrupted_thread_wanted_is_not_computed_by_the_next() -> None
         thread.join()
     assert flights.fly(b"lane", [(b"2", "two")], compute)[0].done
     assert computed == ["zero", "two"]
+
+
+def test_who_waits_for_another_threads_batches_is_interrupted_at_once() -> None:
+    """Both ask the same; the other one's call has many batches to go."""
+    free, asked = threading.Event(), threading.Event()
+
+    def slow(task: sqlllm.Task, text: str) -> str:
+        asked.set()
+        free.wait(0.05 if text.startswith("many") else 0)
+        return text.upper()
+
+    fake = sqlllm.FakeModel(slow, batch_size=1)
+    ended: list[BaseException] = []
+
+    def wait(db: sqlllm.Connection) -> None:
+        try:
+            db.execute("SELECT ai.complete('one')")
+        except BaseException as error:
+            ended.append(error)
+
+    with sqlllm.connect(models={"fake": fake}, model="fake", progress=False) as db:
+        first, second = db.cursor(), db.cursor()
+        query = "SELECT ai.complete('many ' || i) FROM range(400) r(i)"
+        many = threading.Thread(target=first.execute, args=(query,))
+        one = threading.Thread(target=wait, args=(second,))
+        many.start()
+        asked.wait(10)
+        one.start()
+        time.sleep(0.5)
+        second.interrupt()
+        one.join(5)
+        assert [type(error) for error in ended] == [KeyboardInterrupt]
+        assert len(fake.inputs) < 400
+        free.set()
+        many.join()
+    assert "one" not in fake.inputs
+
+
+def test_an_interrupt_of_nothing_ends_nothing_later(db: sqlllm.Connection) -> None:
+    db.execute("CREATE TABLE t (x VARCHAR)")
+    db.interrupt()
+    db.executemany("INSERT INTO t VALUES (ai.complete(?))", [["a"], ["b"]])
+    assert db.execute("FROM t").fetchall() == [("A",), ("B",)]
+
+
+@pytest.mark.parametrize("cursor", ["db", "db.cursor()"])
+def test_a_process_ends_while_a_daemon_thread_asks(cursor: str) -> None:
+    """Python ended the thread within DuckDB, which aborted; the batches so far are kept."""
+    code = f"""
+import threading, time, sqlllm
+fake = sqlllm.FakeModel(lambda task, text: time.sleep(0.05) or text, batch_size=2)
+db = sqlllm.connect(models={{"fake": fake}}, model="fake", progress=False)
+threading.excepthook = lambda error: print(error.exc_type.__name__, len(fake.inputs) < 100)
+query = "SELECT ai.complete('row ' || i) FROM range(1000) r(i)"
+threading.Thread(target={cursor}.execute, args=(query,), daemon=True).start()
+time.sleep(1)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "KeyboardInterrupt True\n", "")
 
 
 def test_a_model_that_loses_inputs_is_an_error() -> None:

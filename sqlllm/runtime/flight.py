@@ -96,6 +96,7 @@ class Flights:
         lane_key: bytes,
         wanted: Iterable[tuple[bytes, str]],
         compute: Callable[[list[Ticket]], None],
+        stopped: Callable[[], bool] = lambda: False,
     ) -> list[Ticket]:
         """Tickets for `wanted`, all done.
 
@@ -105,6 +106,10 @@ class Flights:
             compute: Answers a list of tickets, the caller's first. If it raises, the error goes to
                 this caller alone, and only if it has tickets that are not done; what other threads
                 still want waits for them.
+            stopped: Whether the caller was interrupted, asked while another thread computes.
+
+        Raises:
+            KeyboardInterrupt: It was.
         """
         with self._lock:
             lane = self._lanes.setdefault(lane_key, _Lane())
@@ -113,7 +118,10 @@ class Flights:
             for ticket in tickets:
                 ticket.wanted_by += 1
         try:
-            with lane.lock:
+            while not lane.lock.acquire(timeout=0.1):
+                if stopped():
+                    raise KeyboardInterrupt
+            try:
                 if not all(ticket.done for ticket in tickets):
                     with self._lock:
                         others = lane.waiting.values() if self._together else ()
@@ -123,6 +131,8 @@ class Flights:
                     except SqlllmError:
                         if not all(ticket.done for ticket in tickets):
                             raise
+            finally:
+                lane.lock.release()
         finally:
             with self._lock:
                 for ticket in tickets:

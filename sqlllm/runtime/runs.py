@@ -105,9 +105,12 @@ class Runs:
         return found
 
     def _lives(self, row: dict[str, Any], rows: list[dict[str, Any]]) -> bool:
-        """Whether the run's process does: it has the lock, and no later run of the job began."""
+        """Whether the run's process does: it has the lock, and no later run of the job began.
+
+        Of those that have ended the clock may say that they began later: it can be set back.
+        """
         key = ("job", "database")
-        last = [r for r in rows if all(r[k] == row[k] for k in key)][-1]
+        last = [r for r in rows if r["state"] in OPEN and all(r[k] == row[k] for k in key)][-1]
         return last is row and self._is_held(Job(row["job"], row["database"]))
 
     def _is_held(self, job: Job) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -234,6 +235,7 @@ class Runtime:
             asking.lane.digest,
             ((key.tobytes(), text) for key, text in zip(keys, texts, strict=True)),
             lambda waiting: self._compute(asking, waiting, bar),
+            self._stopped(asking),
         )
         places, answers = landed(tickets)
         errors = {}
@@ -269,8 +271,7 @@ class Runtime:
                 ticket.error, ticket.done = refused, True
             return
         bar.advance(0)
-        texts, interrupted = [ticket.text for ticket in waiting], self.statements.interrupted
-        stopped = partial(interrupted.__contains__, asking.caller.connection_id)
+        texts, stopped = [ticket.text for ticket in waiting], self._stopped(asking)
         with self.statements.asking():
             for batch in self.sender.send(asking, texts, stopped):
                 self._land(asking, batch, waiting)
@@ -284,6 +285,10 @@ class Runtime:
             lost = sum(not ticket.done for ticket in waiting)
             msg = f"model {model.name!r} left {lost} of {len(waiting)} inputs without an answer"
             raise ModelError(msg)
+
+    def _stopped(self, asking: _Asking) -> Callable[[], bool]:
+        """Whether the caller's statement was interrupted."""
+        return partial(self.statements.interrupted.__contains__, asking.caller.connection_id)
 
     def _land(self, asking: _Asking, batch: Batch, waiting: list[Ticket]) -> None:
         """Keep the answers of a batch, and hand them to those who wait."""

@@ -85,6 +85,16 @@ class Statements:
         self.interrupted.add(connection_id)
         return first and threading.get_ident() in self._asking
 
+    def interrupt_all(self) -> None:
+        """Let every connection's statement end after the model's current batch."""
+        with self._lock:
+            self.interrupted.update(self._latest)
+
+    @property
+    def ask_something(self) -> bool:
+        """Whether any thread waits for a model."""
+        return bool(self._asking)
+
     def waits(self, thread: int) -> bool:
         """Whether a thread waits for a model."""
         return thread in self._asking
