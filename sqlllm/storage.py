@@ -68,7 +68,8 @@ class Database:
         self._schema = schema
         self._con: sqlite3.Connection | None = None
         self._pid = 0
-        self._inode = 0
+        self._immutable = False
+        self._opened: tuple[int, ...] = ()
         self._lock = threading.RLock()
 
     def read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
@@ -133,7 +134,7 @@ class Database:
         self._con = self._open()
         self._pid = os.getpid()
         if self.path is not None:
-            self._inode = self.path.stat().st_ino
+            self._opened = self._looks(self.path)
             self._close_others()
         return self._con
 
@@ -159,15 +160,22 @@ class Database:
         if self.path is None:
             return True
         try:
-            return self.path.stat().st_ino == self._inode
+            return self._looks(self.path) == self._opened
         except OSError:
             return False
+
+    def _looks(self, path: Path) -> tuple[int, ...]:
+        """What another file has otherwise; and an immutable one that was written after all."""
+        found = path.stat()
+        if not self._immutable:
+            return (found.st_ino,)
+        return (found.st_ino, found.st_mtime_ns, found.st_size, Path(f"{path}-wal").exists())
 
     def _open(self) -> sqlite3.Connection:
         if self.path is None:
             con = _connect(":memory:")
         elif self.read_only:
-            con = _connect(f"{self.path.absolute().as_uri()}?{_read_only(self.path)}")
+            con, self._immutable = _connect_to_read(self.path)
         else:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -211,10 +219,10 @@ class Database:
 
     def _set_aside(self, path: Path, error: Exception) -> None:
         """Rename a damaged file, unless another process has just done so."""
-        opened = self._inode
+        opened = self._opened[:1]
         self.close()
         with _only_process(path):
-            found = path.stat().st_ino if path.exists() else 0
+            found = (path.stat().st_ino,) if path.exists() else ()
             if found and (found == opened or _is_damaged_file(path)):
                 aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
                 path.rename(aside)
@@ -234,7 +242,7 @@ class Database:
         if name == "SQLITE_FULL" or getattr(error, "errno", None) == 28:
             return StorageError(
                 f"{where} can't be written: the disk is full",
-                hint="free some space (`sqlllm cache prune` empties the cache)",
+                hint="free some space, since `sqlllm cache prune` needs some itself",
             )
         what = "read" if self.read_only else "written"
         return StorageError(
@@ -266,10 +274,21 @@ def _connect(uri: str) -> sqlite3.Connection:
     )
 
 
-def _read_only(path: Path) -> str:
-    """How to open a file that won't be written: WAL needs a writable folder, unless nobody else
-    may write there either."""
-    return "mode=ro" if os.access(path.parent, os.W_OK) else "mode=ro&immutable=1"
+def _connect_to_read(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """A connection that writes nothing, and whether it takes the file for immutable.
+
+    WAL needs the log's index, which whoever writes the file has made, or a folder to make it in.
+    """
+    uri = path.absolute().as_uri()
+    con = _connect(f"{uri}?mode=ro")
+    try:
+        con.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        con.close()
+        if os.access(path.parent, os.W_OK):
+            raise
+        return _connect(f"{uri}?mode=ro&immutable=1"), True
+    return con, False
 
 
 def _patiently(work: Callable[[], object]) -> None:

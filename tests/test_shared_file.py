@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import sqlllm
+from sqlllm.cli import main
+from sqlllm.runtime.caches import file_cache
+from sqlllm.settings import Settings
 
 OTHER = """
 import sqlllm
@@ -78,3 +85,96 @@ def test_a_process_that_asks_once_keeps_the_cache_small() -> None:
     with opened()[0] as db:
         ((size,),) = db.execute("SELECT sum(bytes) FROM ai.cache WHERE place = 'file'").fetchall()
     assert size < 4000
+
+
+READER = """
+import os, sys, sqlllm
+fake = sqlllm.FakeModel(lambda task, text: text, fingerprint="one")
+given = {"models": {"fake": fake}, "model": "fake", "record": False}
+with sqlllm.connect(**given, cache="memory") as db:
+    db.execute("SELECT ai.complete('all is imported')")
+os.setuid(65534)
+with sqlllm.connect(**given, cache="only") as db:
+    for line in sys.stdin:
+        try:
+            print(db.execute(line).fetchall(), flush=True)
+        except sqlllm.ModelError:
+            print("nothing", flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="needs two users")
+def test_who_may_only_read_the_folder_finds_what_others_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It took the file for one that nobody changes, and found none of what was in its log."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)  # noqa: PTH101
+        path = Path(folder) / "answers.sqlite"
+        monkeypatch.setenv("SQLLLM_CACHE_FILE", str(path))
+
+        def write(system: str) -> None:
+            with opened()[0] as db:
+                db.execute(asked(system, "a"))
+
+        write("first:")
+        path.chmod(0o644)
+        file_cache(Settings.load()).file.database.close()
+        command = [sys.executable, "-c", READER]
+        with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, bufsize=1) as reader:
+            assert reader.stdin is not None
+            assert reader.stdout is not None
+
+            def read(system: str) -> str:
+                print(asked(system, "a"), file=reader.stdin)
+                return reader.stdout.readline().strip()
+
+            assert read("first:") == "[('first: a',)]"
+            for system in ("second:", "third:"):  # the log comes, and is there already
+                assert read(system) == "nothing"
+                write(system)
+                assert read(system) == f"[('{system} a',)]"
+            file_cache(Settings.load()).file.database.close()
+            write("fourth:")
+            file_cache(Settings.load()).file.database.close()
+            assert read("fourth:") == "[('fourth: a',)]"
+            reader.stdin.close()
+
+
+FULL = """
+import os, resource, sys
+import sqlllm
+fake = sqlllm.FakeModel(lambda task, text: text, fingerprint="one")
+given = {"models": {"fake": fake}, "model": "fake", "record": False}
+db = sqlllm.connect(**given)
+db.execute("SELECT ai.complete('it is there')")
+most = os.path.getsize(os.environ["SQLLLM_CACHE_FILE"] + "-wal")
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+try:
+    sqlllm.run(sys.argv[1], **given)
+except sqlllm.StorageError as error:
+    print(str(error).partition(":")[0], len(fake.inputs))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of a file's size")
+def test_a_job_does_not_begin_while_the_disk_of_its_answers_is_full(tmp_path: Path) -> None:
+    script = tmp_path / "job.sql"
+    script.write_text("SELECT ai.complete('row ' || i) FROM range(10) r(i)")
+    command = [sys.executable, "-c", FULL, str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "answers can't be kept, so the job would pay twice 1\n"
+
+
+@pytest.mark.parametrize("mode", ["only", "off"])
+def test_a_cache_that_settings_protect_is_not_emptied(
+    mode: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with opened()[0] as db:
+        db.execute(asked("one:", "a"))
+    monkeypatch.setenv("SQLLLM_CACHE", mode)
+    assert main(["cache", "clear", "--yes"]) == 1
+    assert f"cache = '{mode}', so that" in capsys.readouterr().err
+    monkeypatch.setenv("SQLLLM_CACHE", "on")
+    assert main(["cache", "clear", "--yes"]) == 0
+    assert "1 answers dropped" in capsys.readouterr().out

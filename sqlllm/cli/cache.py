@@ -31,6 +31,7 @@ def add_parser(commands: Any) -> None:
 
 def cache(given: argparse.Namespace) -> int:
     """Run it; 1 where nothing was done."""
+    from sqlllm.errors import ConfigError
     from sqlllm.runtime import upkeep
     from sqlllm.runtime.caches import file_cache
     from sqlllm.settings import Settings, cache_path
@@ -40,6 +41,9 @@ def cache(given: argparse.Namespace) -> int:
     if not path.exists():
         print(f"{path}: there is no cache yet", file=sys.stderr)
         return 0 if given.what == "info" else 1
+    if given.what in ("prune", "clear") and settings.cache != "on":
+        msg = f"cache = {settings.cache!r}, so that {path} is not written"
+        raise ConfigError(msg, hint=f"SQLLLM_CACHE=on sqlllm cache {given.what} does it")
     database = file_cache(settings).file.database
     if given.what == "info":
         _info(path, settings.cache_bytes, upkeep.lanes(database))

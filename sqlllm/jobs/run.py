@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -318,8 +319,14 @@ def _check_cache(settings: Settings) -> None:
     if settings.cache != "on":
         return
     try:
-        file_cache(settings).file.database.write(lambda con: None)
+        file_cache(settings).file.database.write(_takes_room)
     except StorageError as error:
         msg = f"answers can't be kept, so the job would pay twice: {first_line(error)}"
         hint = f"{error.hint}; cache = 'off' or 'memory' runs it all the same"
         raise StorageError(msg, hint=hint) from error
+
+
+def _takes_room(con: sqlite3.Connection) -> None:
+    """Write a page as it is: what changes nothing is not written, and finds no disk full."""
+    (version,) = con.execute("PRAGMA user_version").fetchone()
+    con.execute(f"PRAGMA user_version = {version}")
