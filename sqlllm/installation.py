@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import threading
 import time
 import uuid
 import weakref
@@ -16,6 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from sqlllm.errors import CatalogTaken, ConfigError
+from sqlllm.locks import shared_lock
 from sqlllm.models.base import Model
 from sqlllm.runtime.runtime import Runtime
 from sqlllm.settings import Settings
@@ -96,7 +96,7 @@ def install(
 # functions are kept for the life of the process, by instance. What they hold is small: models
 # and the cache are shared by the process anyway.
 _INSTALLATIONS: dict[str, Installation] = {}
-_INSTALLING = threading.Lock()
+_INSTALLING = shared_lock(0)
 
 PATIENCE = 10.0  # seconds for a batch, at exit
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sqlllm.errors import StorageError, StorageWarning
+from sqlllm.locks import shared_lock
 
 Result = TypeVar("Result")
 
@@ -70,7 +71,7 @@ class Database:
         self._pid = 0
         self._immutable = False
         self._opened: tuple[int, ...] = ()
-        self._lock = threading.RLock()
+        self._lock = shared_lock(2)
 
     def read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         """What `work` returns; it reads only.

@@ -178,3 +178,45 @@ def test_a_cache_that_settings_protect_is_not_emptied(
     monkeypatch.setenv("SQLLLM_CACHE", "on")
     assert main(["cache", "clear", "--yes"]) == 0
     assert "1 answers dropped" in capsys.readouterr().out
+
+
+FORKING = """
+import os, threading, time, warnings
+import sqlllm
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 on: of forks beside threads
+
+def asked(prefix, rows):
+    fake = sqlllm.FakeModel(lambda task, text: text, fingerprint="one")
+    with sqlllm.connect(models={"fake": fake}, model="fake", progress=False) as db:
+        query = "SELECT ai.complete($1 || i) FROM range($2) r(i)"
+        return len(db.execute(query, [prefix, rows]).fetchall())
+
+def always():
+    for i in range(1000):
+        asked(f"parent {i} ", 100)
+
+asked("all is imported", 1)
+threading.Thread(target=always, daemon=True).start()
+time.sleep(1)
+for n in range(8):
+    child = os.fork()
+    if not child:
+        os._exit(asked(f"child {n} ", 3))
+    until = time.monotonic() + 20
+    ended, status = 0, 0
+    while not ended and time.monotonic() < until:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        time.sleep(0.01)
+    print(os.waitstatus_to_exitcode(status) if ended else "hangs", flush=True)
+    if not ended:
+        os.kill(child, 9)
+        break
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_process_that_forks_while_a_thread_asks_doesnt_hang() -> None:
+    command = [sys.executable, "-c", FORKING]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["3"] * 8

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import threading
 import time
 import zlib
 from collections import OrderedDict
@@ -23,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from sqlllm.errors import StorageError
+from sqlllm.locks import shared_lock
 from sqlllm.runtime.answers import BLOCK, Array, packed, picked
 from sqlllm.runtime.keyindex import SPAN, KeyIndex
 from sqlllm.runtime.keys import KEY, Lane
@@ -110,7 +110,7 @@ class BlockCache:
         self._marked: dict[int, float] = {}
         self._generation = 0
         self._kept = 0  # times that this process kept something
-        self._lock = threading.RLock()
+        self._lock = shared_lock(1)
 
     def find(self, lane: Lane, keys: Array) -> pa.Array:
         """The answers, as a binary column; NULL where there is none.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import sqlite3
-import threading
 import time
 import uuid
 import weakref
@@ -16,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlllm.errors import StorageError, first_line
+from sqlllm.locks import shared_lock
 from sqlllm.runtime.state import SCHEMA
 from sqlllm.storage import Database, warn
 
@@ -145,7 +145,7 @@ class Ledger:
         self.run: str | None = None
         self._database = database or Database(None, SCHEMA)
         self._totals: dict[tuple[str, str], Usage] = {}
-        self._lock = threading.RLock()
+        self._lock = shared_lock(1)
         self._warned = False
         self._begin()
         atexit.register(_flush, weakref.ref(self))
