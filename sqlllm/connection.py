@@ -285,6 +285,8 @@ class Connection:
         self.history.end(self._id)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_con":  # `copy` and `pickle` look before there is one
+            raise AttributeError(name)
         member = getattr(self._con, name)
         if not callable(member):
             return member

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import duckdb
+import pytest
 
 import sqlllm
 
@@ -89,3 +92,11 @@ def test_a_model_has_the_name_that_each_installation_gave_it() -> None:
             assert db.execute("SELECT model FROM ai.usage WHERE this_session").fetchall() == [
                 (name,)
             ]
+
+
+def test_a_connection_can_be_copied_and_says_that_it_can_t_be_pickled(
+    db: sqlllm.Connection,
+) -> None:
+    assert copy.copy(db).execute("SELECT 1").fetchone() == (1,)
+    with pytest.raises(TypeError, match="cannot pickle"):
+        pickle.dumps(db)

