@@ -50,6 +50,9 @@ def test_a_relative_home_is_where_it_was_when_connecting(
     monkeypatch.chdir("/")
     assert cache_path(settings) == tmp_path / "home" / "answers-1.sqlite"
     assert state_path(settings) == tmp_path / "home" / "state-1.sqlite"
+    (tmp_path / "sqlllm.toml").write_text("cache_file = 'mine.sqlite'\n")
+    monkeypatch.chdir(tmp_path)
+    assert cache_path(sqlllm.Settings.load()) == tmp_path / "mine.sqlite"
     monkeypatch.setenv("SQLLLM_HOME", "~/sqlllm")  # no shell has read it
     assert cache_path(sqlllm.Settings()) == Path.home() / "sqlllm" / "answers-1.sqlite"
 
