@@ -16,6 +16,10 @@ def shared_lock(level: int) -> Any:
 
     Args:
         level: Who holds a lock takes others of higher levels only.
+
+    Example:
+        >>> with shared_lock(0), shared_lock(1):
+        ...     pass  # in this order
     """
     lock = threading.RLock()
     _LEVELS[lock] = level
