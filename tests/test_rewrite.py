@@ -105,6 +105,29 @@ def test_parameters(both: Both) -> None:
     assert both.on.sql(query, params={"a": "!", "n": 3}).fetchall() == [("GOOD BUG!",)]
 
 
+@pytest.mark.parametrize(
+    ("query", "given"),
+    [
+        ("SELECT id, ai.complete(x) AS c FROM t WHERE id = ?2 AND k >= ?1 LIMIT 1", [0, 3]),
+        ("SELECT id, ai.complete(x) AS c FROM t WHERE k >= $1 AND id = ? LIMIT 1", [0, 3]),
+        ("SELECT id, ai.complete(x) AS c FROM t WHERE id = ?::INTEGER LIMIT 1", [3]),
+    ],
+)
+def test_parameters_have_the_numbers_that_duckdb_gives_them(
+    both: Both, query: str, given: list[int]
+) -> None:
+    assert both.on._plan(query, given).fired == ("after_limit",)
+    assert both.on.execute(query, given).fetchall() == [(3, "GOOD BUG")]
+    assert both.off.execute(query, given).fetchall() == [(3, "GOOD BUG")]
+
+
+def test_a_name_in_quotes_is_the_same_name(both: Both) -> None:
+    query = """SELECT ai."complete"(x) AS c FROM t ORDER BY id LIMIT 2"""
+    assert both.run(both.on, query) == ([("BAD BUG",), ("BAD",)], ["c"], 2)
+    with pytest.raises(sqlllm.UnknownArgument, match="without a name"):
+        both.on.execute("""SELECT ai."complete"('fake', 'x')""")
+
+
 def test_recursive_ctes_are_left_alone(both: Both) -> None:
     query = """
         WITH RECURSIVE r AS (

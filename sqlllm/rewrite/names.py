@@ -46,7 +46,7 @@ def names(sql: str, functions: Functions) -> str:
         elif word == "ai" and _type(tokens, i + 1) == "DOT" and _type(tokens, i + 3) == "L_PAREN":
             if i and _type(tokens, i - 1) in ("DOT", *NAMING):
                 continue
-            name = sql[tokens[i + 2].start : tokens[i + 2].end + 1].lower()
+            name = sql[tokens[i + 2].start : tokens[i + 2].end + 1].strip('"').lower()
             if name not in functions:
                 msg = f"there is no function ai.{name}"
                 public = [

@@ -44,19 +44,31 @@ def bare(statement: str) -> str:
 
 
 def numbered(statement: str) -> str:
-    """`?` as $1, $2 and so on, which may be repeated and moved.
+    """`?` as $1, $2 and so on, which may be repeated and moved; `?3` as $3.
+
+    As DuckDB counts: one more than the highest so far.
 
     Example:
-        >>> numbered("SELECT '?', ? + ?")
-        "SELECT '?', $1 + $2"
+        >>> numbered("SELECT '?', ? + ?::INTEGER, ?1")
+        "SELECT '?', $1 + $2::INTEGER, $1"
+        >>> numbered("SELECT $2, ?")
+        'SELECT $2, $3'
     """
     if "?" not in statement:
         return statement
-    text, number = list(statement), 0
-    for token in sqlglot.tokenize(statement, dialect="duckdb"):
-        if token.token_type.name == "PLACEHOLDER" and statement[token.start] == "?":
-            number += 1
-            text[token.start] = f"${number}"
+    text, highest = list(statement), 0
+    tokens = sqlglot.tokenize(statement, dialect="duckdb")
+    for at, token in enumerate(tokens):
+        if token.token_type.name not in ("PARAMETER", "PLACEHOLDER", "QDCOLON"):  # `$`, `?`, `?::`
+            continue
+        sign, following = statement[token.start], tokens[at + 1 : at + 2]
+        given = following[0].text if following and token.text in ("$", "?") else ""
+        if sign in "$?" and given.isdecimal():
+            text[token.start] = "$"
+            highest = max(highest, int(given))
+        elif sign == "?":
+            highest += 1
+            text[token.start] = f"${highest}"
     return "".join(text)
 
 
