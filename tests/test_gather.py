@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from both import Both
@@ -157,3 +158,33 @@ def test_a_failed_input_of_a_batch_is_asked_once(both: Both) -> None:
         assert fake.batches == [6000, 1]  # failures are not cached
         with pytest.raises(sqlllm.ModelError, match="no answer"):
             db.execute("SELECT ai.complete(x, on_error := 'fail') FROM many")
+
+
+@pytest.mark.parametrize(
+    ("query", "sent"),
+    [
+        ("SELECT id FROM many WHERE ai.filter(x, 'q') LIMIT 3", 4),  # in rounds
+        ("SELECT id, ai.filter(y, 'q') FROM asking", 7),  # a view with calls is read twice
+    ],
+)
+def test_an_input_without_a_cache_or_an_answer_is_asked_once(query: str, sent: int) -> None:
+    def fn(task: sqlllm.Task, text: str) -> Any:
+        if text == "fails":
+            raise sqlllm.ModelError("no answer")
+        return text == "last" if task.yes_no else text
+
+    fake = sqlllm.FakeModel(fn)
+    with sqlllm.connect(
+        models={"fake": fake}, model="fake", on_error="null", cache="off", progress=False
+    ) as db:
+        db.execute("""
+            CREATE TABLE many AS SELECT i AS id, CASE WHEN i = 999 THEN 'last'
+                WHEN i % 3 = 0 THEN 'fails' WHEN i % 3 = 1 THEN 'a' ELSE 'b' END AS x
+            FROM range(1000) r(i);
+            CREATE VIEW asking AS SELECT id, ai.complete(x) AS y FROM many""")
+        assert db._plan(query).fired
+        db.execute(query).fetchall()
+        assert len(fake.inputs) == sent
+        assert db.execute("SELECT input FROM ai.errors").fetchall() == [("'fails'",)]
+        counted = db.execute("SELECT sum(distinct_inputs), sum(sent) FROM ai.usage").fetchall()
+        assert counted == [(sent, sent)]

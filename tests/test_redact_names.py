@@ -98,3 +98,17 @@ def test_a_text_whose_model_fails_is_never_let_through(
     assert got == [(None,), ("[]" if mode == "detect" else "Bob",)]
     failed = names.execute("SELECT DISTINCT input, model FROM ai.errors").fetchall()
     assert failed == [(f"'{text}'", "fake")]
+
+
+@pytest.mark.parametrize("rewrite", [True, False])
+@pytest.mark.parametrize("views", ["true", "false"])
+def test_rows_without_a_letter_are_rows_too(
+    namer: sqlllm.FakeModel, views: str, rewrite: bool
+) -> None:
+    texts = ["Ann Lee", "12", None, "", "Ann Lee"]
+    with sqlllm.connect(models={"fake": namer}, model="fake", rewrite=rewrite) as db:
+        db.execute(f"SET produce_arrow_string_view = {views}")
+        query = "SELECT ai.redact(x, entities := 'person') FROM (SELECT unnest($1) AS x)"
+        rows = db.execute(query, [texts]).fetchall()
+        assert rows == [("[PERSON]",), ("12",), (None,), ("",), ("[PERSON]",)]
+        assert db.execute("SELECT rows, sent FROM ai.usage").fetchall() == [(5, 1)]

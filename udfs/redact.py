@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sqlllm.call import Call, scatter
 from sqlllm.errors import BadAnswer, CallError, did_you_mean, excerpt
@@ -45,8 +46,8 @@ def _names(call: Call, entities: Sequence[str], text: pa.Array) -> dict[str, Nam
     """What the model named in each text that has a letter; None where it failed."""
     rows = text.dictionary_encode()
     letters = [any(map(str.isalpha, each)) for each in rows.dictionary.to_pylist()]
-    lettered = pa.array(letters, pa.bool_())
-    sent = text.filter(lettered.take(rows.indices))
+    lettered = pc.if_else(pa.array(letters, pa.bool_()), rows.dictionary, None)
+    sent = lettered.take(rows.indices)  # NULL is a row, and not sent
     instruction, schema = question(entities)
     task = call.task(kind="extract", schema=schema, instruction=instruction)
     answers = call.run(task, sent)

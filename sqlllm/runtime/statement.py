@@ -18,6 +18,9 @@ from sqlllm.runtime.usage import Tally, Usage, added
 Call = tuple[Any, str]
 """A function and its options."""
 
+RETURNING = frozenset({"candidates", "early_stop", "search", "gather"})
+"""The rules whose queries come back to an input: they read a view twice, or ask in rounds."""
+
 
 class Statement:
     """The inputs and answers of one statement on one connection.
@@ -56,7 +59,7 @@ class Statement:
         self._answers: dict[bytes, Answers] = {}
         self._turns: dict[bytes, threading.Lock] = {}
         self._gathered: set[bytes] = set()
-        self._prepared = False
+        self._prepared = ran is not None and not RETURNING.isdisjoint(ran.fired)
         self._collected: dict[int, dict[Call, Inputs | Lists]] = {}
         self._ahead: dict[Call, dict[Call, Ahead]] = {}
         self._lock = threading.Lock()
@@ -86,8 +89,9 @@ class Statement:
         """Where the answers to one task of one model are, and the number of each row's text; -1:
         NULL.
 
-        They are kept where the statement collected inputs, while there is room, and where they are
-        asked ahead of their rows. Others have a cache, and their failures may be asked again.
+        They are kept where the statement was rewritten to come back to them or collected inputs,
+        while there is room, and where they are asked ahead of their rows. Others have a cache, and
+        their failures may be asked again.
         """
         if self._prepared:
             numbers = self._texts.find(inputs) if self.texts_full else self._texts.numbers(inputs)
