@@ -8,7 +8,8 @@
 CREATE OR REPLACE MACRO ai.prompt(template, a) AS
         system.main.__ai_prompt(CAST(template AS VARCHAR),
             [CASE WHEN typeof(a) NOT LIKE 'STRUCT(%' THEN CAST(a AS VARCHAR) END],
-            CASE WHEN typeof(a) LIKE 'STRUCT(%' THEN CAST(to_json(a) AS VARCHAR) END),
+            CASE WHEN typeof(a) LIKE 'STRUCT(%'
+                THEN CAST(to_json(TRY_CAST(a AS MAP(VARCHAR, VARCHAR))) AS VARCHAR) END),
     (template, a, b) AS system.main.__ai_prompt(CAST(template AS VARCHAR),
         [CAST(a AS VARCHAR), CAST(b AS VARCHAR)], NULL),
     (template, a, b, c) AS system.main.__ai_prompt(CAST(template AS VARCHAR),

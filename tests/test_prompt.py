@@ -40,6 +40,28 @@ def test_values_take_their_places(
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        "12.50::DECIMAL(9, 2)",
+        "1234567890123456.78::DECIMAL(18, 2)",
+        "0.1::FLOAT",
+        "1e20::DOUBLE",
+        "[1.50, 2.00]",
+        "{'k': DATE '2026-01-01'}",
+        "'{\"k\": [1]}'::JSON",
+        "NULL",
+    ],
+)
+def test_a_value_is_the_same_text_by_name_and_by_position(
+    db: sqlllm.Connection, value: str
+) -> None:
+    query = "SELECT ai.prompt('{x}', {x: v}), ai.prompt('{0} {1}', v, ''), v::VARCHAR FROM"
+    ((named, placed, text),) = db.execute(f"{query} (SELECT {value} AS v)").fetchall()
+    assert named == text
+    assert placed == (None if text is None else f"{text} ")
+
+
+@pytest.mark.parametrize(
     ("call", "message"),
     [
         ("ai.prompt('{0} {1}', 'a')", "has {1}, but the last value is {0}"),

@@ -108,7 +108,5 @@ def _of(row: Any, name: str) -> str | None:
     if name not in row:
         msg = f"the prompt has {{{name}}}, which is not among the values"
         raise CallError(msg, hint=did_you_mean(name, row))
-    value = row[name]
-    return (
-        value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    )
+    value: str | None = row[name]
+    return value
