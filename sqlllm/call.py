@@ -101,7 +101,7 @@ class Call:
             top_p=self.number("top_p", 1),
             max_tokens=self.whole("max_tokens"),
             seed=self.whole("seed") or 0,
-            truncate=bool(self._typed("truncate", (bool,), "true or false")),
+            truncate=self.flag("truncate"),
         )
 
     def texts(self, name: str) -> tuple[str, ...]:
@@ -115,6 +115,10 @@ class Call:
             msg = f"{name} must be text or a list of texts, not {value!r}"
             raise CallError(msg)
         return tuple(value or ())
+
+    def flag(self, name: str) -> bool:
+        """An option that is true or false; false when it is NULL."""
+        return bool(self._typed(name, (bool,), "true or false"))
 
     def whole(self, name: str) -> int | None:
         """An option that is a whole number; None when it is NULL."""

@@ -89,8 +89,9 @@ def test_what_may_be_missed_is_said_and_errors(db: Db) -> None:
     assert "needs an inner join of two tables: every pair is asked" in explained
     with pytest.raises(Exception, match="the relation is empty"):
         con.execute("SELECT ai.match('a', 'b', ' ')")
-    with pytest.raises(Exception, match="strategy must be 'exact', 'blocking' or 'classify'"):
-        con.execute(f"SELECT 1 FROM a JOIN b {JOIN.format('nearest')}")
+    for strategy in ("nearest", "CLASSIFY"):  # which would be followed as blocking
+        with pytest.raises(Exception, match="strategy must be 'exact', 'blocking' or 'classify'"):
+            con.execute(f"SELECT 1 FROM a JOIN b {JOIN.format(strategy)}")
     query = "SELECT 1 FROM a, b WHERE ai.match(x, y, 'q', strategy := 'blocking', recall := {})"
     for recall in ("2", "0", "'high'"):
         with pytest.raises(sqlllm.CallError, match="recall must be above 0 and at most 1"):

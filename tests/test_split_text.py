@@ -126,6 +126,7 @@ def test_a_chunk_is_what_the_model_reads_unless_told(minilm: sqlllm.Connection) 
         ("ai.split_text('a', max_tokens := 0)", "max_tokens must be 1 or more, not 0"),
         ("ai.split_text('a', max_tokens := 2, overlap := 2)", "less than the 2 tokens.* not 2"),
         ("ai.split_text('a', overlap := -1)", "overlap must be 0 or more"),
+        ("ai.split_text('a', markdown := 'false')", "markdown must be true or false, not 'false'"),
         ("ai.split_text('a', overlap := 0.5)", "overlap must be a whole number, not 0.5"),
         ("ai.split_text('어', max_tokens := 1, model := 'minilm')", "'어' has 2 tokens"),
         ("ai.split_text('a', chunk := 3)", "ai.split_text has no argument 'chunk'"),

@@ -33,7 +33,7 @@ def split_text(call: Call, text: pa.Array) -> pa.Array:
         msg = f"overlap must be 0 or more and less than the {most} tokens of a chunk, not {overlap}"
         raise CallError(msg)
     distinct = text.dictionary_encode()
-    splitter = _splitter(model, most, overlap, markdown=bool(call.options.get("markdown")))
+    splitter = _splitter(model, most, overlap, markdown=call.flag("markdown"))
     chunks = list(_split(model, splitter, distinct.dictionary.to_pylist(), most))
     return scatter(distinct, pa.array(chunks, ARROW[CHUNKS]))
 

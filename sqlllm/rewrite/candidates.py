@@ -47,7 +47,7 @@ def strategy_of(call: exp.Expr) -> str | None:
     value = _option(call, "strategy")
     if call_name(call) != "match" or not isinstance(value, exp.Literal) or not value.is_string:
         return None
-    return str(value.this).lower()
+    return str(value.this)
 
 
 def _option(call: exp.Expr, name: str) -> exp.Expr | None:
