@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import duckdb
@@ -312,3 +313,12 @@ def test_nothing_of_opentelemetry_is_loaded_before_a_model_is_asked() -> None:
         "assert not [name for name in sys.modules if name.startswith('opentelemetry')]"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_opentelemetry_may_be_half_imported_by_another_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As it is in the moment in which the first of several cursors has been answered."""
+    monkeypatch.setitem(sys.modules, "opentelemetry.context", ModuleType("opentelemetry.context"))
+    with sqlllm.connect() as db:
+        assert db.execute("SELECT 1").fetchall() == [(1,)]

@@ -26,7 +26,8 @@ OPERATIONS = {
 def context() -> Any:
     """The span that runs here, for spans that begin on DuckDB's threads; None without one."""
     module = sys.modules.get("opentelemetry.context")
-    return module.get_current() if module is not None else None
+    current = getattr(module, "get_current", None)  # another thread may be importing it just now
+    return current() if current is not None else None
 
 
 def report(
