@@ -157,3 +157,57 @@ def test_what_sqlglot_would_leave_out_is_left(both: Both, capsys: Any) -> None:
     assert both.on.execute("SELECT count(*) FROM c").fetchall() == [(0,)]
     assert both.fake.inputs == []
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(duckdb.__version__ < "2", reason="DuckDB 1.4 takes no writes in WITH")
+@pytest.mark.parametrize(
+    "write", ["INSERT INTO w VALUES (1)", "UPDATE w SET i = 5", "DELETE FROM w"]
+)
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT ai.complete('a' || i) || 'b', i::BIGINT FROM n",
+        "SELECT ai.complete('a' || i) AS c, i + 1 FROM n WHERE c > '' LIMIT 3",
+        "SELECT * FROM ai.search('n', 'a', text := 'i', model := 'fake')",
+        "SELECT ai.complete('a' || i), rank() OVER (ORDER BY ai.score(i, 'q')) FROM n",
+    ],
+)
+def test_a_write_in_with_is_run_once(both: Both, write: str, query: str) -> None:
+    """DuckDB runs it where only the names of columns are asked for."""
+    written = f"WITH n AS ({write} RETURNING i) {query}"
+    found = []
+    for con in (both.on, both.off):
+        con.execute("CREATE OR REPLACE TABLE w AS SELECT 0 AS i")
+        both.on.explain(written)
+        assert con.execute("FROM w").fetchall() == [(0,)]
+        try:
+            con.execute(written).fetchall()
+        except duckdb.BinderException:
+            con.execute("SELECT 1")
+        found.append(con.execute("FROM w ORDER BY i").fetchall())
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT id, rowid, ai.complete(x) AS c FROM t ORDER BY rowid LIMIT 2",
+        "SELECT rowid AS r FROM t WHERE ai.filter(x, 'good?') ORDER BY id LIMIT 2",
+        "SELECT filename AS f, ai.complete(x) AS c FROM read_csv('{file}') ORDER BY x LIMIT 1",
+        "SELECT id FROM t WHERE len(list_filter([x], lambda y: ai.filter(y, 'good?'))) > 0",
+        "SELECT id FROM t WHERE [ai.filter(y, 'good?') FOR y IN [x]][1] ORDER BY id",
+        "SELECT id, [ai.complete(y) FOR y IN [x, 'z'] IF ai.filter(y, 'good?')] AS c FROM t",
+        "SELECT id, list_transform(['z'], lambda x: ai.complete(x)) AS c FROM t WHERE k > 1",
+    ],
+)
+def test_in_a_transaction_nothing_is_tried(both: Both, query: str, tmp_path: Path) -> None:
+    """DuckDB 2.0 ends the user's transaction where it can't bind a statement."""
+    (tmp_path / "x.csv").write_text("id,x\n1,good\n")
+    query = query.replace("{file}", (tmp_path / "x.csv").as_posix())
+    expected = sorted(both.run(both.off, query)[0])
+    refused = both.on.refused
+    both.on.execute("BEGIN")
+    assert sorted(both.on.execute(query).fetchall()) == expected
+    assert both.on.execute("SELECT 1").fetchall() == [(1,)]
+    both.on.execute("ROLLBACK")
+    assert both.on.refused == refused

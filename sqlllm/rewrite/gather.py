@@ -54,6 +54,9 @@ from sqlllm.rewrite.used import ALL
 DRAWN = {"rand": "random"} | {name: name for name in VOLATILE}
 """`VOLATILE`, as sqlglot calls them -> as DuckDB does."""
 
+LOCAL = (exp.Lambda, exp.Comprehension)
+"""What has variables of its own, which nothing outside can read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -195,6 +198,8 @@ def why_not(select: exp.Select) -> str | None:
         return "DuckDB chooses the order of several AI conditions"
     if asking and any(term.find(exp.Query) for term in terms(select)):
         return "an AI condition next to a subquery is left to DuckDB"
+    if any(call.find_ancestor(*LOCAL) for term in asking for call in calls(term)):
+        return "a call in a lambda is about its variable"
     if asking and not _waits(select, asking[0]):
         return "its AI condition decides the join"
     return None
@@ -258,7 +263,7 @@ def _found(block: exp.Select) -> Iterator[Asked]:
     limited = block.args.get("limit") is not None
     deciding = {c.sql() for key in sort_keys(block) or () for c in calls(key)} if limited else set()
     for call, top, part in own_calls(block):
-        if part in ("where", "joins") or call.find_ancestor(exp.Lambda):
+        if part in ("where", "joins") or call.find_ancestor(*LOCAL):
             continue
         decides = call.sql() in deciding or is_grouped(block) or part == "order"
         if limited and not decides:

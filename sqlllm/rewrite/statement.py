@@ -33,6 +33,9 @@ from sqlllm.rewrite.writes import gather_write
 ODD = ("<=>", "^@")
 """Operators that sqlglot takes for others, or binds otherwise."""
 
+MOVING = frozenset({"windows", "after_limit", "early_stop"})
+"""Rules that put FROM into a subquery, whose `*` has no rowid and no filename of a file."""
+
 Rule = Callable[[exp.Select], exp.Select]
 
 
@@ -96,10 +99,20 @@ def _rewrite(
         notes.append("left as it stands: a column without a name would be renamed; write AS")
         return statement, []
     try:
+        if not MOVING.isdisjoint(fired) and _is_unbound(shown, query, columns):
+            return _rewrite(statement, set(on) - MOVING, columns, notes, lazy=lazy)
         return prefix + written(tree), fired
     except UnsupportedError as error:
         notes.append(f"left as it stands: {first_line(error)}")
         return statement, []
+
+
+def _is_unbound(shown: exp.Expr, query: str, columns: Columns) -> bool:
+    """Whether DuckDB can bind a query, but not what was made of it: within a transaction, trying
+    to run that would end the transaction."""
+    if not isinstance(shown, exp.Query):
+        return False  # what writes is run, not only bound
+    return columns(written(shown)) is None and columns(query) is not None
 
 
 def written(tree: exp.Expr) -> str:
@@ -135,6 +148,10 @@ def parse(statement: str, notes: list[str]) -> exp.Expr | None:
         return None
     if isinstance(tree, exp.Merge) and re.search(r"\bBY\s+NAME\b", statement, re.IGNORECASE):
         notes.append("left as it stands: sqlglot can't write INSERT BY NAME in MERGE")
+        return None
+    writes = exp.Insert | exp.Update | exp.Delete | exp.Merge
+    if any(isinstance(cte.this, writes) for cte in tree.find_all(exp.CTE)):
+        notes.append("left as it stands: WITH writes, and DuckDB runs it to tell its columns")
         return None
     if isinstance(tree, exp.Command):
         notes.append(f"left as it stands: {tree.name.upper()} statements")
