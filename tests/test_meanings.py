@@ -211,3 +211,24 @@ def test_in_a_transaction_nothing_is_tried(both: Both, query: str, tmp_path: Pat
     assert both.on.execute("SELECT 1").fetchall() == [(1,)]
     both.on.execute("ROLLBACK")
     assert both.on.refused == refused
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT k, ai.complete(x) AS c FROM s ORDER BY ALL LIMIT 2",
+        "SELECT k, ai.complete(x) AS c FROM s ORDER BY ALL DESC LIMIT 2",
+        "SELECT s.k, ai.complete(x) AS c FROM s JOIN u ON u.k < s.id ORDER BY ALL LIMIT 2",
+        "SELECT k FROM s WHERE ai.filter(x || 'good', 'good?') ORDER BY ALL LIMIT 2",
+        "SELECT x, ai.complete(x) AS c FROM s ORDER BY #2 LIMIT 2",
+        "SELECT k, ai.complete(x) AS c FROM s ORDER BY COLUMNS(*) LIMIT 2",
+        "SELECT k, ai.complete(x) AS c FROM s ORDER BY * LIMIT 2",
+        "SELECT * REPLACE (-id AS id), ai.complete(x) AS c FROM s ORDER BY id LIMIT 2",
+        "SELECT -COLUMNS('id|k'), ai.complete(x) AS c FROM s ORDER BY id LIMIT 2",
+    ],
+)
+def test_an_order_of_the_select_list_stays_one(both: Both, query: str) -> None:
+    for con in (both.on, both.off):
+        con.execute("CREATE OR REPLACE TABLE s AS SELECT 9 - i AS id, i AS k, 'x' || i % 7 AS x "
+                    "FROM range(9) r(i)")  # fmt: skip
+    assert both.run(both.on, query)[:2] == both.run(both.off, query)[:2]

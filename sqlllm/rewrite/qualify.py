@@ -40,6 +40,9 @@ def qualified(select: exp.Select, columns: Columns) -> exp.Select | None:
         return None
     new = select.copy()
     tables = _tables(select, columns)
+    for i, item in enumerate([new.args["from_"], *new.args["joins"]]):
+        if _is_file(item.this):
+            item.this.set("alias", exp.TableAlias(this=_of_file(i)))
     if tables is None or not _write_out_using(new, tables) or not _expand(new, tables):
         return None
     for column in [c for c in _own_columns(new) if not c.table]:
@@ -53,10 +56,12 @@ def qualified(select: exp.Select, columns: Columns) -> exp.Select | None:
 def _tables(select: exp.Select, columns: Columns) -> list[_Table] | None:
     with_ = visible_ctes(select)
     found = []
-    for item in [select.args["from_"], *select.args["joins"]]:
+    for i, item in enumerate([select.args["from_"], *select.args["joins"]]):
         table = item.this.copy()
         alias = table.args.get("alias")
         name = alias.this if alias is not None else table.this
+        if _is_file(table):
+            name = _of_file(i)
         if not isinstance(name, exp.Identifier) or (alias is not None and alias.columns):
             return None
         table.set("alias", exp.TableAlias(this=exp.to_identifier("__ai_t")))
@@ -65,6 +70,16 @@ def _tables(select: exp.Select, columns: Columns) -> list[_Table] | None:
             return None
         found.append(_Table(name, tuple(known)))
     return found
+
+
+def _is_file(table: exp.Expr) -> bool:
+    """Whether it is a file without an alias: its columns are not written with its path."""
+    name = table.this if isinstance(table, exp.Table) and not table.args.get("alias") else None
+    return isinstance(name, exp.Identifier) and bool(name.quoted) and "." in name.name
+
+
+def _of_file(number: int) -> exp.Identifier:
+    return exp.to_identifier(f"__ai_file{number}")
 
 
 def visible_ctes(select: exp.Select, *, asking: bool = True) -> str:

@@ -145,6 +145,12 @@ def sort_keys(select: exp.Select) -> list[exp.Ordered] | None:
         if not isinstance(key, exp.Ordered) or not isinstance(key.this, exp.Expr):
             return None
         target = key.this
+        # ALL, * and #2 are columns of the select list, and not of the table below it.
+        listed = target.find(exp.Star, exp.Columns, exp.PositionalColumn) is not None
+        if listed or isinstance(target, exp.Var):
+            return None
+        if _names_columns_anew(select) and any(not c.table for c in target.find_all(exp.Column)):
+            return None
         if isinstance(target, exp.Literal):
             if target.is_string or any(isinstance(p, exp.Star) for p in select.expressions):
                 return None
@@ -153,8 +159,6 @@ def sort_keys(select: exp.Select) -> list[exp.Ordered] | None:
                 return None
             target.replace(select.expressions[at].unalias().copy())
         elif isinstance(target, exp.Column) and not target.args.get("table"):
-            if target.name.lower() == "all":
-                return None
             meant = aliases.get(target.name.lower())
             if meant is not None:
                 target.replace(meant.copy())
@@ -162,6 +166,13 @@ def sort_keys(select: exp.Select) -> list[exp.Ordered] | None:
             return None  # DuckDB lets an alias stand inside an expression too
         keys.append(key)
     return keys
+
+
+def _names_columns_anew(select: exp.Select) -> bool:
+    """Whether a star gives a name, which then goes before that of a column, to something else."""
+    found = [star for projection in select.expressions for star in projection.find_all(exp.Star)]
+    other = any(star.args.get("replace") or star.args.get("rename") for star in found)
+    return other or any(p.find(exp.Columns) is not None for p in select.expressions)
 
 
 def top(select: exp.Select) -> tuple[exp.Expr | None, exp.Expr | None] | None:
