@@ -225,10 +225,24 @@ def test_in_a_transaction_nothing_is_tried(both: Both, query: str, tmp_path: Pat
         "SELECT k, ai.complete(x) AS c FROM s ORDER BY * LIMIT 2",
         "SELECT * REPLACE (-id AS id), ai.complete(x) AS c FROM s ORDER BY id LIMIT 2",
         "SELECT -COLUMNS('id|k'), ai.complete(x) AS c FROM s ORDER BY id LIMIT 2",
+        "SELECT k FROM s WHERE ai.filter(x || 'good', 'good?') ORDER BY k LIMIT 25%",
+        "SELECT k FROM s WHERE ai.filter(x || 'good', 'good?') ORDER BY k LIMIT 25 PERCENT",
+        "SELECT #1 AS n, ai.complete(s.x) AS c FROM s JOIN u ON u.k = s.k ORDER BY s.k, y LIMIT 2",
+        "SELECT COLUMNS(lambda n: true), ai.complete('q' || k) AS c FROM s "
+        "ORDER BY ai.complete(x), k LIMIT 2",
     ],
 )
-def test_an_order_of_the_select_list_stays_one(both: Both, query: str) -> None:
+def test_what_counts_columns_or_rows_counts_the_same(both: Both, query: str) -> None:
     for con in (both.on, both.off):
         con.execute("CREATE OR REPLACE TABLE s AS SELECT 9 - i AS id, i AS k, 'x' || i % 7 AS x "
                     "FROM range(9) r(i)")  # fmt: skip
     assert both.run(both.on, query)[:2] == both.run(both.off, query)[:2]
+
+
+def test_columns_of_a_window_are_not_shown(both: Both) -> None:
+    query = (
+        "SELECT COLUMNS(lambda n: true), rank() OVER (ORDER BY ai.score(x, 'good?')) AS r FROM t"
+    )
+    assert "windows" not in both.on._plan(query).fired
+    query = query.replace("COLUMNS(lambda n: true)", "*")
+    assert both.run(both.on, query)[1] == ["id", "k", "x", "r"]

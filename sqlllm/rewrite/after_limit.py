@@ -28,7 +28,8 @@ def after_limit(select: exp.Select) -> exp.Select:
     if any(map(asks, joins(select))) or not is_row_by_row(select):
         return select
     wrapped = source(select)
-    if wrapped is None or (asked and any(s.args.get("except_") for s in stars(select))):
+    listed = [*(s for s in stars(select) if s.args.get("except_")), *select.find_all(exp.Columns)]
+    if wrapped is None or (asked and listed):  # which would have the answers of keys, too
         return select
     answers = {key.this.sql(): f"__ai_k{i}" for i, key in enumerate(keys) if asks(key)}
     outer, inner = select.copy(), select.copy()

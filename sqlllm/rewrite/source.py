@@ -40,6 +40,8 @@ def source(select: exp.Select) -> Source | None:
     """How to wrap the block's FROM, or None where that can't be done safely."""
     if select.args.get("from_") is None or select.args.get("laterals"):
         return None
+    if any(part.find(exp.PositionalColumn) is not None for part, _ in expressions(select)):
+        return None  # the third column of FROM
     tables = tables_of(select)
     lists = exp.Values | exp.Unnest  # in a join they may read the tables before them
     if any(not _plain(t) and not (isinstance(t, lists) and len(tables) == 1) for t in tables):
@@ -186,6 +188,8 @@ def top(select: exp.Select) -> tuple[exp.Expr | None, exp.Expr | None] | None:
         values.append(value)
     if limit is not None and not isinstance(limit, exp.Limit):
         return None
+    if limit is not None and limit.args.get("limit_options"):
+        return None  # a percentage
     return values[0], values[1]
 
 

@@ -26,8 +26,8 @@ def windows(select: exp.Select) -> exp.Select:
     wrapped = source(new)
     others = [star for star in stars(select) if not isinstance(star.parent, exp.Count)]
     odd = any(star.parent is not select or star.args.get("except_") for star in others)
-    if wrapped is None or odd:
-        return select
+    if wrapped is None or odd or select.find(exp.Columns) is not None:
+        return select  # COLUMNS(lambda c: true) would have the new columns, too
     names = {text: f"__ai_w{i}" for i, text in enumerate(dict.fromkeys(c.sql() for c, _ in found))}
     columns = [exp.alias_(_call(found, text).copy(), name) for text, name in names.items()]
     inner = exp.Select(expressions=[*(c.copy() for c in wrapped.columns), *columns])
