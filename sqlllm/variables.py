@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import builtins
+import os
 import re
+import stat
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from types import BuiltinFunctionType, FrameType, FunctionType, ModuleType
 from typing import Any
 
@@ -17,6 +20,9 @@ OURS = ("sqlllm", "sqlglot")
 
 NO_TABLES = (ModuleType, FunctionType, BuiltinFunctionType, type, str, bytes, int, float)
 """What hides no dataframe of the same name further out, such as a function."""
+
+_READ = re.compile(r"(?<!\bTO\s)'([^'\n]{1,255})'", re.IGNORECASE)
+"""Texts that may be files to read: not that of COPY ... TO."""
 
 _CALL = compile("__ai_call__()", "<the variables of your program>", "eval")
 
@@ -54,8 +60,19 @@ def named(query: str) -> dict[str, Any]:
 
 
 def reads_once(query: str) -> bool:
-    """Whether a query names a variable that can be read once only."""
-    return any(isinstance(value, pa.RecordBatchReader) for value in named(query).values())
+    """Whether a query names a variable or a file that can be read once only."""
+    if any(isinstance(value, pa.RecordBatchReader) for value in named(query).values()):
+        return True
+    return hasattr(os, "mkfifo") and any(map(_is_pipe, _READ.findall(query)))
+
+
+def _is_pipe(path: str) -> bool:
+    """Whether a text is the path of a pipe, such as /dev/stdin behind another program."""
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def _from_the_user(function: Callable[..., Any], *args: Any, **options: Any) -> Any:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType
 from typing import Any
@@ -193,3 +196,20 @@ def test_nor_when_the_statement_is_rewritten(
     assert fake.batches == [2]
     assert scope["b_"].calls[0].rows == 4
     assert scope["b_"].fired == ("gather",)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+@pytest.mark.parametrize("source", ["read_text('{}')", "read_csv('{}', header = true)"])
+def test_a_pipe_is_read_once(source: str) -> None:
+    code = (
+        "import sqlllm; fake = sqlllm.FakeModel(lambda task, text: text.upper());"
+        "db = sqlllm.connect(models={'fake': fake}, model='fake', progress=False);"
+        f"print(db.execute('''SELECT ai.complete(COLUMNS(lambda c: c IN ('a', 'content'))) "
+        f"FROM {source.format('/dev/stdin')}''').fetchall())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input="a,b\nred,1\nblue,2\n", capture_output=True,
+        text=True, check=True, timeout=60,
+    )  # fmt: skip
+    whole = [("A,B\nRED,1\nBLUE,2\n",)]
+    assert done.stdout.strip() in (str(whole), str([("RED",), ("BLUE",)]))
