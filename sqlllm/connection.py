@@ -158,7 +158,7 @@ class Connection:
         for run in statements:
             given = parameters if run is statements[-1] else None
             with self._counting():
-                found = counted(seen(self._con.execute), run.original, given, self._columns)
+                found = counted(seen(self._con.sql), run.original, given, self._columns)
             calls += self._analyzed(found, run, given) if analyze else found
         return Explanation(
             **{f.name: getattr(made, f.name) for f in fields(made)}, calls=tuple(calls)

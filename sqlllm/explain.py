@@ -110,18 +110,19 @@ def calls_html(calls: Sequence[CallPlan]) -> Html:
 
 
 def counted(
-    execute: Callable[..., Any], statement: str, parameters: object, columns: Columns
+    sql: Callable[..., Any], statement: str, parameters: object, columns: Columns
 ) -> list[CallPlan]:
     """The calls of a statement, with what each would ask.
 
-    The statement's own sources are read: tables, files, joins, conditions without calls.
+    The statement's own sources are read: tables, files, joins, conditions without calls. `sql` is
+    DuckDB's method of that name: what it can't bind ends no transaction, as in `execute` it would.
     """
     from sqlllm.rewrite.estimate import estimates
 
     found = [
         each
         for estimate in estimates(statement, columns)
-        for each in _counted(execute, estimate, parameters)
+        for each in _counted(sql, estimate, parameters)
     ]
     notes = text_first_notes([questions for _, questions in found])
     return [
@@ -131,13 +132,13 @@ def counted(
 
 
 def _counted(
-    execute: Callable[..., Any], estimate: Estimate, parameters: object
+    sql: Callable[..., Any], estimate: Estimate, parameters: object
 ) -> list[tuple[CallPlan, Questions]]:
     if estimate.sql is None:
         return [(CallPlan(estimate.call, note=estimate.note), Questions())]
-    given = parameters if "$" in estimate.sql else None
+    given = {"params": parameters} if parameters is not None and "$" in estimate.sql else {}
     try:
-        ((costs,),) = execute(estimate.sql, given).fetchall()
+        ((costs,),) = sql(estimate.sql, **given).fetchall()
     except (duckdb.Error, SqlllmError) as error:
         text = str(error).rpartition("executing the UDF: ")[2]
         reason = text.partition("\n")[0].rpartition("Error: ")[2]

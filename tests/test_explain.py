@@ -123,6 +123,20 @@ def test_a_view_with_calls_is_not_asked(db: Db) -> None:
     assert len(con.execute("SELECT ai.complete(y) FROM v").fetchall()) == 5000
 
 
+@pytest.mark.parametrize(
+    ("query", "parameters"),
+    [("SELECT ai.complete(nothing) FROM t", None), ("SELECT ai.complete(x || ?) FROM none", ["!"])],
+)
+def test_what_cannot_be_counted_ends_no_transaction(
+    db: Db, query: str, parameters: list[str] | None
+) -> None:
+    con, _ = db
+    con.execute("BEGIN; DELETE FROM t")
+    assert "not counted" in str(con.explain(query, parameters))
+    assert con.execute("SELECT count(*) FROM t").fetchall() == [(0,)]
+    con.execute("COMMIT")
+
+
 def test_wide_characters_keep_the_columns_straight(db: Db) -> None:
     found = db[0].explain("SELECT ai.complete('漢字漢字' || 'b'), ai.complete('a')")
     lines = [line for line in str(found).splitlines() if "fake" in line]
