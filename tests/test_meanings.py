@@ -24,6 +24,14 @@ TYPED = [
     "2 NOT IN (2, 7) = 5", "k NOT BETWEEN 1 AND 2 >= (id = 1)", "NOT k = 1", "NOT k IS NULL",
     "date_add(DATE '2026-01-01', 1)", "x[1]", "x[-1:]", "[10, 20][k]", "{'a': 1}['a']",
     "MAP {1: 'x'}[1]", "nvl(k, 7)", "locate('a', x)", "[1.0, 2] <=> [1, 3]", "'a' ^@ x || 'a'",
+    # arguments that sqlglot would drop, swap or take for others
+    "decode('a\\xA0'::BLOB, 'ignore')", "jaro_winkler_similarity('ABC', 'abd', 0.5)",
+    "date_trunc(u, DATE '2026-05-06')", "date_diff(u, DATE '2026-01-01', DATE '2026-05-06')",
+    "reduce([1, 2], lambda a, b: a - b, 10)", "mod(~id, 3) // 2", "7 * mod(id, 3)",
+    "list_has_any([1], [2] || [1])", "xor(id, 1) + 1", ".5", "(id,)", "(id,) IN ((1,), (2,))",
+    # `->` takes in what is beside it, also as an argument, where it makes no function
+    """'{"ab": 1}'::JSON -> 'a' || 'b'""", """coalesce(j -> 'a' ->> 'b', j ->> 'c')""",
+    """upper(j -> 'a' ->> 'b')""", """j ->> 'c' = '1'""", """j ->> 'c' || 'x'""",
 ]  # fmt: skip
 
 
@@ -34,7 +42,8 @@ def test_literals_keep_their_types(both: Both, literal: str) -> None:
         con.execute("CREATE OR REPLACE TEMP MACRO locate(a, b) AS a || b")
     if duckdb.__version__ < "2" and ("'." in literal or "[" in literal):
         pytest.skip("DuckDB 1.4 can't parse it")
-    query = f"SELECT ai.complete(x) AS y, {literal} AS z FROM t ORDER BY id LIMIT 1"
+    also = """(SELECT 'month' AS u, '{"a": {"b": "x"}, "c": 1}'::JSON AS j)"""
+    query = f"SELECT ai.complete(x) AS y, {literal} AS z FROM t, {also} ORDER BY id LIMIT 1"
     found = [con.sql(query) for con in (both.on, both.off)]
     assert found[0].types == found[1].types
     assert found[0].fetchall() == found[1].fetchall()
@@ -127,6 +136,38 @@ def test_what_sqlglot_reads_otherwise_is_left(both: Both, query: str, why: str) 
     made = both.on._plan(query)
     assert made.sql == query
     assert why in str(made)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT k, {f}(x) c FROM t ORDER BY ALL LIMIT 2",
+        "SELECT {f}(x) c, id FROM t ORDER BY ALL DESC NULLS LAST LIMIT 2",
+        "SELECT k, {f}(x) c FROM t ORDER BY * LIMIT 2",
+        "SELECT x, id FROM t WHERE ai.filter(x, 'good?') ORDER BY ALL LIMIT 2",
+        'SELECT {f}(x) c FROM (SELECT x, -id AS "all" FROM t) ORDER BY "all" LIMIT 2',
+        "SELECT t.id FROM t, u WHERE t.k < u.k AND ai.match(x, y, 'good?') ORDER BY ALL LIMIT 1",
+    ],
+)
+def test_order_by_all_is_the_select_list(both: Both, query: str) -> None:
+    query = query.format(f="ai.complete")
+    rows, names, sent = both.run(both.on, query)
+    plain, plain_names, plain_sent = both.run(both.off, query)
+    assert (rows, names) == (plain, plain_names)
+    assert sent <= plain_sent
+    assert not both.on.refused & {statement.sql for statement in both.on._plan(query).statements}
+
+
+def test_data_within_json_is_gathered(both: Both) -> None:
+    data = """SELECT id, {'a': {'b': x}}::JSON AS j FROM t"""
+    query = f"SELECT id, ai.complete(j -> 'a' ->> 'b') AS c FROM ({data}) ORDER BY id"
+    assert both.on._plan(query).fired == ("gather",)
+    assert both.run(both.on, query)[:2] == both.run(both.off, query)[:2]
+    assert both.on.refused == frozenset()
+    query = f"SELECT id FROM ({data}) WHERE ai.filter(j -> 'a' ->> 'b', 'good?') LIMIT 1"
+    assert both.run(both.on, query)[2] < both.run(both.off, query)[2]
+    made = both.on._plan("SELECT ai.complete(x), '{}'::JSON -> 'a' || x FROM t")
+    assert "takes in what is beside it" in str(made)
 
 
 def test_what_stays_refused_has_a_hint(both: Both) -> None:

@@ -177,6 +177,17 @@ def test_columns_of_files_and_dataframes(both: Both, tmp_path: Path) -> None:
     assert len(frame) == 3
 
 
+@pytest.mark.parametrize("text", ["format('{}: {}', id, x)", "concat_ws(' ', id, x)", "x.upper()"])
+def test_functions_of_a_row_run_after_limit(both: Both, text: str) -> None:
+    query = f"SELECT id, ai.complete({text}) AS y FROM t ORDER BY id LIMIT 1"
+    assert both.on._plan(query).fired == (() if "." in text.partition("(")[0] else ("after_limit",))
+    assert both.run(both.on, query)[:2] == both.run(both.off, query)[:2]
+    both.on.execute("CREATE TEMP MACRO whole(a) AS max(a)")
+    query = "SELECT nextval('s') AS n, whole(id), ai.complete(max(x)) FROM t LIMIT 1"
+    assert both.on._plan(query).fired == ()
+    both.on.execute("DROP MACRO whole")
+
+
 def test_names_of_columns_stay(both: Both) -> None:
     expressions = [
         "string_agg(ai.complete(x), '-' ORDER BY id)", "max(ai.score(x, 'good?'))::INT",

@@ -10,26 +10,41 @@ from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.generators.duckdb import DuckDBGenerator
 from sqlglot.parsers.duckdb import DuckDBParser
 
+OTHERWISE = frozenset(
+    {
+        "DATEDIFF", "DATETRUNC", "DATE_ADD", "DATE_DIFF", "DATE_TRUNC",  # a column may be the unit
+        "DECODE", "JARO_WINKLER_SIMILARITY",  # may have one argument more
+        "ARRAY_HAS_ALL", "LIST_HAS_ANY", "MOD", "XOR",  # written as operators, without parentheses
+        "JSON_EXTRACT", "JSON_EXTRACT_PATH", "JSON_KEYS", "LOG2", "REDUCE", "SEARCH", "TIME_BUCKET",
+    }
+)  # fmt: skip
+"""DuckDB's functions to which sqlglot gives other types or arguments: written as they were read."""
 
-def _functions() -> frozenset[str]:
-    """Names of DuckDB's own functions; those of other databases may be the user's macros."""
+
+def _functions() -> tuple[frozenset[str], frozenset[str]]:
+    """Names of DuckDB's own functions; those of other databases may be the user's macros.
+
+    All that sqlglot reads as DuckDB does, and those that give each row a value by itself.
+    """
     with duckdb.connect() as con:
         rows = con.execute(
-            "SELECT DISTINCT upper(function_name) FROM duckdb_functions()"
+            "SELECT upper(function_name), bool_and(function_type <> 'aggregate')"
+            " AND bool_or(function_type = 'scalar' AND stability <> 'VOLATILE')"
+            " FROM duckdb_functions() GROUP BY ALL"
         ).fetchall()
-    # Parsed, not called. And those that sqlglot gives other types, or arguments of another kind.
-    parsed = {"COALESCE", "COLUMNS", "IF", "IFNULL", "NULLIF", "TRY", "UNNEST"}
-    other = {"DATE_ADD", "JSON_KEYS", "LOG2", "SEARCH", "TIME_BUCKET"}
-    return frozenset({name for (name,) in rows} | parsed) - other
+    parsed = {"COALESCE", "COLUMNS", "IF", "IFNULL", "NULLIF", "TRY", "UNNEST"}  # not called
+    known = frozenset({name for name, _ in rows} | parsed) - OTHERWISE
+    return known, frozenset(name for name, scalar in rows if scalar)
 
 
-FUNCTIONS = _functions()
+FUNCTIONS, SCALARS = _functions()
 
 
 class AiDuckDB(DuckDB):
     """DuckDB's dialect: parse with it, and write with it."""
 
     INDEX_OFFSET = 0  # else an index is shifted where sqlglot takes its operand for a list
+    SUPPORTS_ORDER_BY_ALL = False  # there any column of that name is ALL; see the parser
 
     def to_json_path(self, path: exp.Expr | None) -> exp.Expr | None:
         """As it is: in DuckDB `'a.b'` is a key, which sqlglot would write as a path."""
@@ -70,6 +85,42 @@ class AiDuckDB(DuckDB):
                 return exp.Cast(this=this, to=exp.DataType.build("INTERVAL", dialect="duckdb"))
             return found
 
+        def _parse_primary(self) -> exp.Expr | None:
+            """`.5` is no `0.5`, which has a digit more."""
+            found: exp.Expr | None = super()._parse_primary()
+            if isinstance(found, exp.Literal) and not found.is_string:
+                before = self._tokens[self._index - 2 :][:1]
+                if before and before[0].token_type.name == "DOT":
+                    found.set("this", f".{self._prev.text}")
+            return found
+
+        def _parse_paren(self) -> exp.Expr | None:
+            """`(a,)` is a row of one value, which sqlglot would write as `(a)`."""
+            found: exp.Expr | None = super()._parse_paren()
+            if isinstance(found, exp.Tuple) and len(found.expressions) == 1:
+                return exp.Anonymous(this="row", expressions=found.expressions)
+            return found
+
+        def _parse_ordered(self, parse_method: Any = None) -> exp.Ordered | None:
+            """`ORDER BY ALL` names no column, `ORDER BY "all"` does."""
+            found: exp.Ordered | None = super()._parse_ordered(parse_method)
+            key = found.this if found is not None else None
+            if found is not None and isinstance(key, exp.Column) and key.sql().upper() == "ALL":
+                found.set("this", exp.var("ALL"))
+            return found
+
+        def _parse_lambda(self, alias: bool = False) -> exp.Expr | None:
+            """`f(data -> 'key')` is no function of `data`: its result would be a constant."""
+            at = self._index
+            ahead = [token.token_type.name for token in self._tokens[at + 1 : at + 3]]
+            if ahead in (["ARROW", kind] for kind in ("STRING", "NUMBER", "PARAMETER")):
+                found: exp.Expr | None = self._parse_select_or_expression(alias=alias)
+                if self._match_set(self.LAMBDA_ARG_TERMINATORS, advance=False):
+                    return found
+                self._retreat(at)
+            other: exp.Expr | None = super()._parse_lambda(alias)
+            return other
+
         def _parse_type(self, *given: Any, **asked: Any) -> exp.Expr | None:
             """`DATE '2026-01-01'::VARCHAR` is text: what stands behind a literal is of its type.
 
@@ -77,7 +128,9 @@ class AiDuckDB(DuckDB):
             """
             typed = self._at_typed_literal()
             found: exp.Expr | None = super()._parse_type(*given, **asked)
-            if not typed or found is None or isinstance(found.this, exp.Literal):
+            if not typed or found is None or not isinstance(found.this, exp.Expr):
+                return found  # `NULL 'a'` names a column
+            if isinstance(found.this, exp.Literal):
                 return found
             chain: exp.Expr = found.this.pop()
             literal = chain
@@ -97,3 +150,15 @@ class AiDuckDB(DuckDB):
             typed = isinstance(found, exp.DataType) and self._curr.token_type.name == "STRING"
             self._retreat(at)
             return typed
+
+
+def binds_otherwise(arrow: exp.Expr) -> bool:
+    """Whether `->` stands beside another operator: `a -> b || c` is `a -> (b || c)` to DuckDB."""
+    arrows = exp.JSONExtract | exp.JSONExtractScalar
+    while isinstance(arrow.parent, arrows) and arrow.arg_key == "this":
+        arrow = arrow.parent
+    parent = arrow.parent
+    if isinstance(parent, exp.Paren | exp.PropertyEQ | exp.Kwarg):
+        return False
+    called = isinstance(parent, exp.Func) and not isinstance(parent, exp.Connector)
+    return isinstance(parent, exp.Binary | exp.Unary | exp.In | exp.Between) and not called

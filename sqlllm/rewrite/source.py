@@ -16,6 +16,7 @@ from sqlglot import exp
 
 from sqlllm.rewrite.calls import call_name
 from sqlllm.rewrite.conditions import tables_of
+from sqlllm.rewrite.parser import SCALARS
 from sqlllm.rewrite.timing import expressions
 
 ROW = "__ai_row"  # the number of a row, from 1, in the order of the block
@@ -201,7 +202,13 @@ def is_row_by_row(select: exp.Select) -> bool:
     for projection in select.expressions:
         if projection.find(exp.AggFunc, exp.Window, exp.Explode, exp.Unnest, exp.Query):
             return False
-        # A function that sqlglot doesn't know may be an aggregate; those in `ai` are not.
-        if any(call_name(f.parent) is None for f in projection.find_all(exp.Anonymous)):
+        if not all(map(_is_of_a_row, projection.find_all(exp.Anonymous))):
             return False
     return True
+
+
+def _is_of_a_row(function: exp.Anonymous) -> bool:
+    """Whether a function that sqlglot doesn't know can't be an aggregate: those in `ai` are not."""
+    if isinstance(function.parent, exp.Dot):
+        return call_name(function.parent) is not None
+    return function.name.upper() in SCALARS

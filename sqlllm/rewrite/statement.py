@@ -21,11 +21,12 @@ from sqlllm.rewrite.early_stop import early_stop
 from sqlllm.rewrite.gather import Gatherer
 from sqlllm.rewrite.guard import cheap_first
 from sqlllm.rewrite.over_lists import open_aggregates, unopened
-from sqlllm.rewrite.parser import AiDuckDB
+from sqlllm.rewrite.parser import AiDuckDB, binds_otherwise
 from sqlllm.rewrite.qualify import qualified
 from sqlllm.rewrite.script import EXPLAIN, numbered, query_of, same_words
 from sqlllm.rewrite.search import search
 from sqlllm.rewrite.source import place_of
+from sqlllm.rewrite.timing import own_calls
 from sqlllm.rewrite.used import used_columns
 from sqlllm.rewrite.windows import windows
 from sqlllm.rewrite.writes import gather_write
@@ -35,6 +36,8 @@ ODD = ("<=>", "^@")
 
 MOVING = frozenset({"windows", "after_limit", "early_stop"})
 """Rules that put FROM into a subquery, whose `*` has no rowid and no filename of a file."""
+
+TOO_DEEP = "left as it stands: it is nested too deeply"
 
 Rule = Callable[[exp.Select], exp.Select]
 
@@ -57,6 +60,9 @@ def rewrite(
         return _rewrite(statement, on, columns, notes, lazy=lazy)
     except SqlllmError:
         raise
+    except RecursionError:
+        notes.append(TOO_DEEP)
+        return statement, []
     except Exception as error:
         logger = logging.getLogger("sqlllm.rewrite")
         logger.warning("a rule failed on %s: %r", excerpt(statement), error)
@@ -138,8 +144,14 @@ def parse(statement: str, notes: list[str]) -> exp.Expr | None:
     except SqlglotError:
         notes.append("left as it stands: sqlglot can't parse the statement")
         return None
+    except RecursionError:
+        notes.append(TOO_DEEP)
+        return None
     finally:
         logger.removeFilter(_silent)
+    if any(map(binds_otherwise, tree.find_all(exp.JSONExtract))):
+        notes.append("left as it stands: `a -> b` takes in what is beside it; write (a -> b)")
+        return None
     if any(isinstance(found.this, exp.Cast) for found in tree.find_all(exp.Interval)):
         notes.append("left as it stands: sqlglot takes the cast behind an INTERVAL into it")
         return None
@@ -178,7 +190,7 @@ def _apply(
     gatherer = Gatherer(numbers, lazy and isinstance(tree, exp.Query))
 
     def gather(block: exp.Select) -> exp.Select:
-        used = used_columns(block)
+        used = used_columns(block) if any(True for _ in own_calls(block)) else None
         return gatherer.gather(block, used) if used is not None else block
 
     fired: list[str] = []
