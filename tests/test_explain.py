@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import duckdb
 import pytest
+from both import Both
 from rich.cells import cell_len
 
 import sqlllm
@@ -152,3 +153,8 @@ def test_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert "ai.classify(CAST(i AS TEXT), ['a', 'b'])  minilm    30        30" in out
     assert main(["explain", "--analyze", "SELECT ai.embedd('x')"]) == 1
     assert "did you mean `embed`" in capsys.readouterr().err
+
+
+def test_a_call_of_several_columns_is_not_counted(both: Both) -> None:
+    query = "SELECT ai.complete(COLUMNS('x|k')) FROM t"
+    assert "not counted: it asks about each column of COLUMNS" in str(both.on.explain(query))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -188,3 +189,58 @@ def test_an_input_without_a_cache_or_an_answer_is_asked_once(query: str, sent: i
         assert db.execute("SELECT input FROM ai.errors").fetchall() == [("'fails'",)]
         counted = db.execute("SELECT sum(distinct_inputs), sum(sent) FROM ai.usage").fetchall()
         assert counted == [(sent, sent)]
+
+
+def test_elements_of_a_list_are_asked_for_as_they_come(both: Both) -> None:
+    data = "(SELECT id, x AS e, [x || '1', 'b'] AS l FROM t WHERE id < 4)"
+    for query in (
+        f"SELECT id, [ai.complete(e) FOR e IN l] AS c FROM {data} ORDER BY id",
+        f"SELECT id, [e FOR e IN l IF ai.filter(e, 'good?')] AS c FROM {data} ORDER BY id",
+        f"SELECT id FROM {data} WHERE len([e FOR e IN l IF ai.filter(e, 'good?')]) = 1",
+        f"SELECT id FROM {data} WHERE len(list_filter(l, lambda e: ai.filter(e, 'good?'))) = 1",
+    ):
+        assert both.run(both.on, query) == both.run(both.off, query)
+        assert both.on._plan(query).fired == ()
+        assert "the elements of a list" in str(both.on.explain(query))
+
+
+def test_calls_of_several_cases_are_asked_as_duckdb_would(both: Both) -> None:
+    good, bug = "ai.filter(x, 'good?')", "ai.filter(x, 'a bug?')"
+    for query in (
+        f"SELECT id FROM t WHERE (id = 3 AND {good}) OR (k = 2 AND {bug}) ORDER BY id",
+        f"SELECT id FROM t WHERE {good} OR {bug} OR ai.filter(x || '2', 'good?') ORDER BY id",
+        f"SELECT id FROM t WHERE NOT (id < 3 OR {good} OR k = 1) OR (k = 2 AND {bug}) ORDER BY id",
+        "SELECT id FROM t WHERE "
+        + " OR ".join(f"(id = {i} AND ai.filter(x || '{i % 3}', 'good?'))" for i in range(40)),
+    ):
+        rows, names, sent = both.run(both.on, query)
+        plain, plain_names, plain_sent = both.run(both.off, query)
+        assert (rows, names) == (plain, plain_names)
+        assert sent <= plain_sent, query
+
+
+def test_large_statements_take_no_time(both: Both) -> None:
+    chain = ", ".join(f"c{i} AS (SELECT * FROM {f'c{i - 1}' if i else 't'})" for i in range(150))
+    calls = ", ".join(f"ai.complete(x || '{i}') AS c{i}" for i in range(300))
+    cases = " ".join(f"WHEN id = {i} THEN ai.complete(x || '{i}')" for i in range(200))
+    for query in (
+        f"WITH {chain} SELECT id, ai.complete(x) AS y FROM c149",
+        f"SELECT {calls} FROM t",
+        f"SELECT CASE {cases} END AS c FROM t",
+    ):
+        start = time.process_time()
+        assert both.on._plan(query).fired == ("gather",)
+        assert time.process_time() - start < 5
+
+
+def test_deep_statements_run(both: Both) -> None:
+    terms = " AND ".join(f"id <> {i + 100}" for i in range(1100))
+    for query, fired in (
+        (f"SELECT id FROM t WHERE ai.filter(x, 'good?') AND {terms} ORDER BY id", ("gather",)),
+        (f"SELECT ai.complete({'(' * 80}x{')' * 80}) AS y FROM t WHERE id = 1", ()),
+    ):
+        made = both.on._plan(query)
+        assert made.fired == fired
+        assert fired or made.notes == ("left as it stands: it is nested too deeply",)
+        assert both.run(both.on, query) == both.run(both.off, query)
+        assert both.on.explain(query).original == query

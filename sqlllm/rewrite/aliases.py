@@ -8,6 +8,7 @@ answer, and is sent once, wherever it stands.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from sqlglot import exp
@@ -34,6 +35,8 @@ def aliases(select: exp.Select, columns: Columns) -> exp.Select:
         return select
     new = select.copy()
     taken = None
+    used = {c.name.lower() for c in select.find_all(exp.Column) if not c.table}
+    given = Counter(p.alias.lower() for p in select.expressions)
     named: dict[str, exp.Expr] = {}
     everywhere = not is_grouped(select)
     replaced = False
@@ -45,10 +48,10 @@ def aliases(select: exp.Select, columns: Columns) -> exp.Select:
         name = projection.alias.lower()
         if not isinstance(projection, exp.Alias) or not _stands_for_a_row(projection, new):
             continue
-        if not _used(name, select):
+        if name not in used:
             continue
         taken = _columns_below(select, columns) if taken is None else taken
-        if name not in taken and [p.alias.lower() for p in select.expressions].count(name) == 1:
+        if name not in taken and given[name] == 1:
             named[name] = projection.this
     if not named:
         return select
@@ -73,10 +76,6 @@ def _stands_for_a_row(projection: exp.Alias, select: exp.Select) -> bool:
 
 def _has_own_calls(node: exp.Expr, select: exp.Select) -> bool:
     return any(call.find_ancestor(exp.Query) is select for call in calls(node))
-
-
-def _used(name: str, select: exp.Select) -> bool:
-    return any(_is(column, name) for column in select.find_all(exp.Column))
 
 
 def _is(column: exp.Column, name: str) -> bool:

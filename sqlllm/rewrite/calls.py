@@ -69,6 +69,11 @@ def ancestors(node: exp.Expr, top: exp.Expr) -> Iterator[exp.Expr]:
         yield node
 
 
+def is_of_element(call: exp.Expr) -> bool:
+    """Whether it may be asked of a list's elements, whose name means nothing outside."""
+    return call.find_ancestor(exp.Lambda, exp.Comprehension) is not None
+
+
 def is_subquery_free(node: exp.Expr) -> bool:
     """Whether an expression can be moved without moving a query with it."""
     return node.find(exp.Query, exp.Subquery) is None

@@ -7,10 +7,14 @@ from sqlglot import exp
 
 def conjuncts(condition: exp.Expr) -> list[exp.Expr]:
     """The terms of an AND, without their parentheses."""
-    inner = condition.unnest()
-    if isinstance(inner, exp.And):
-        return [*conjuncts(inner.this), *conjuncts(inner.expression)]
-    return [inner]
+    found, left = [], [condition]
+    while left:
+        inner = left.pop().unnest()
+        if isinstance(inner, exp.And):  # a thousand of them are as deep as Python goes
+            left += [inner.expression, inner.this]
+        else:
+            found.append(inner)
+    return found
 
 
 def terms(select: exp.Select) -> list[exp.Expr]:

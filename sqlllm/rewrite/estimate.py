@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlglot import exp
@@ -16,20 +17,21 @@ from sqlllm.rewrite.calls import (
     call_name,
     calls,
     group_calls,
+    is_of_element,
     is_staged,
 )
 from sqlllm.rewrite.candidates import missing
 from sqlllm.rewrite.conditions import conjuncts, joins
 from sqlllm.rewrite.early_stop import early_stop
 from sqlllm.rewrite.gather import Asked, collecting, drop_later, why_not
-from sqlllm.rewrite.guard import guards
+from sqlllm.rewrite.guard import guards, is_late
 from sqlllm.rewrite.once import cte_of
 from sqlllm.rewrite.over_lists import open_aggregates
 from sqlllm.rewrite.parser import AiDuckDB
 from sqlllm.rewrite.qualify import qualified, visible_ctes
 from sqlllm.rewrite.search import is_collected, searches, texts_of
 from sqlllm.rewrite.statement import parse
-from sqlllm.rewrite.timing import Timing, is_key, own_calls, own_group_calls, timing
+from sqlllm.rewrite.timing import Shape, Timing, is_key, own_calls, own_group_calls
 from sqlllm.rewrite.used import used_columns
 from sqlllm.rewrite.writes import as_select
 
@@ -64,6 +66,11 @@ def estimates(statement: str, columns: Columns) -> Iterator[Estimate]:
     tree = parse(statement, [])
     if tree is None:
         return
+    with suppress(RecursionError):  # so deeply nested that no rule is applied
+        yield from _of_tree(tree, columns)
+
+
+def _of_tree(tree: exp.Expr, columns: Columns) -> Iterator[Estimate]:
     open_aggregates(tree, (), columns)
     if isinstance(tree, exp.Update | exp.Delete):
         yield from _of_block(as_select(tree), columns)
@@ -76,13 +83,14 @@ def estimates(statement: str, columns: Columns) -> Iterator[Estimate]:
 def _of_block(written: exp.Select, columns: Columns) -> Iterator[Estimate]:
     block = (qualified(written, columns) if asks(written) else None) or written
     limited, stopped = after_limit(block), early_stop(block)
-    seen = set()
+    seen, shape = set(), Shape.of(block)
+    unused, reason = used_columns(written) is None, why_not(block)
     for call, top, part in [*own_calls(block), *own_group_calls(block)]:
         text = call.meta.get("written") or call.sql(AiDuckDB)
         if text in seen:
             continue
         seen.add(text)
-        when = timing(block, call, part, top)
+        when = shape.timing(call, part, top)
         notes = []
         lost = missing(block, call)
         notes += [lost] if lost is not None else []
@@ -92,15 +100,19 @@ def _of_block(written: exp.Select, columns: Columns) -> Iterator[Estimate]:
             notes.append("after LIMIT")
         elif call_name(call) in OF_GROUPS:
             notes += ["at most: before LIMIT"] if block.args.get("limit") else []
-        elif used_columns(written) is None:
+        elif unused:
             notes.append(CHUNKS + "not all rows of its subquery are used")
-        elif (reason := why_not(block)) is not None:
+        elif reason is not None:
             notes.append(CHUNKS + reason)
         if stopped is not block and part == "expressions" and block.args.get("limit"):
             yield Estimate(text, None, "after LIMIT, for the rows that qualify")
             continue
         keys = [p for p in block.expressions if asks(p) and is_key(block, p)]
         by_answers = _reads_answers(written) or (keys and when is not Timing.EARLY)
+        uncounted = _uncounted(call, top)
+        if uncounted is not None:
+            yield Estimate(text, None, "; ".join([f"not counted: {uncounted}", *notes]))
+            continue
         if when is None or by_answers or any(asks(a) for a in call.expression.expressions):
             yield Estimate(text, None, "; ".join(["its inputs depend on answers", *notes]))
             continue
@@ -116,6 +128,15 @@ def _of_block(written: exp.Select, columns: Columns) -> Iterator[Estimate]:
         sql = None if unanswered else ctes + query.sql(AiDuckDB)
         step = f"{id(written)} {when.name} {part in ('where', 'joins')}"
         yield Estimate(text, sql, "; ".join(notes), step)
+
+
+def _uncounted(call: exp.Dot, top: exp.Expr) -> str | None:
+    """Why no query counts what a call asks, or None."""
+    if call.find(exp.Columns) is not None:
+        return "it asks about each column of COLUMNS"
+    if is_of_element(call):
+        return "it asks about the elements of a list"
+    return "much stands before it" if is_late(call, top) else None
 
 
 def _of_searches(block: exp.Select) -> Iterator[Estimate]:

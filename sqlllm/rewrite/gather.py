@@ -33,6 +33,7 @@ from sqlllm.rewrite.calls import (
     asks_of_groups,
     call_name,
     calls,
+    is_of_element,
     named,
 )
 from sqlllm.rewrite.conditions import (
@@ -44,18 +45,15 @@ from sqlllm.rewrite.conditions import (
     terms,
     where_terms,
 )
-from sqlllm.rewrite.guard import guard_junctions, guards
+from sqlllm.rewrite.guard import guard_junctions, guards, is_late
 from sqlllm.rewrite.once import once, reads_often
 from sqlllm.rewrite.parser import AiDuckDB
 from sqlllm.rewrite.source import sort_keys
-from sqlllm.rewrite.timing import Timing, all_calls, is_grouped, own_calls, timing
+from sqlllm.rewrite.timing import Shape, Timing, all_calls, is_grouped, own_calls
 from sqlllm.rewrite.used import ALL
 
 DRAWN = {"rand": "random"} | {name: name for name in VOLATILE}
 """`VOLATILE`, as sqlglot calls them -> as DuckDB does."""
-
-LOCAL = (exp.Lambda, exp.Comprehension)
-"""What has variables of its own, which nothing outside can read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +122,7 @@ class Gatherer:
     def _condition(self, block: exp.Select, lazy: bool) -> set[tuple[str, ...]]:
         """Let the AI condition of WHERE or ON wait for its answers; its calls."""
         term = next((term for term in terms(block) if asks(term)), None)
-        when = timing(block, term, "where") if term is not None else None
+        when = Shape.of(block).timing(term, "where") if term is not None else None
         if term is None or when is None:
             return set()
         found = [Asked(call, tuple(guards(call, term)), when) for call in calls(term)]
@@ -196,10 +194,12 @@ def why_not(select: exp.Select) -> str | None:
     asking = [term for term in terms(select) if asks(term)]
     if len(asking) > 1:
         return "DuckDB chooses the order of several AI conditions"
+    if asking and any(is_late(call, asking[0]) for call in calls(asking[0])):
+        return "much stands before a call of its AI condition"
+    if asking and any(map(is_of_element, calls(asking[0]))):
+        return "its AI condition asks about the elements of a list"
     if asking and any(term.find(exp.Query) for term in terms(select)):
         return "an AI condition next to a subquery is left to DuckDB"
-    if any(call.find_ancestor(*LOCAL) for term in asking for call in calls(term)):
-        return "a call in a lambda is about its variable"
     if asking and not _waits(select, asking[0]):
         return "its AI condition decides the join"
     return None
@@ -262,13 +262,14 @@ def _found(block: exp.Select) -> Iterator[Asked]:
     """The calls outside of WHERE and ON that are asked for every row."""
     limited = block.args.get("limit") is not None
     deciding = {c.sql() for key in sort_keys(block) or () for c in calls(key)} if limited else set()
+    shape = Shape.of(block)
     for call, top, part in own_calls(block):
-        if part in ("where", "joins") or call.find_ancestor(*LOCAL):
+        if part in ("where", "joins") or is_of_element(call) or is_late(call, top):
             continue
-        decides = call.sql() in deciding or is_grouped(block) or part == "order"
+        decides = call.sql() in deciding or shape.grouped or part == "order"
         if limited and not decides:
             continue
-        when = timing(block, call, part, top)
+        when = shape.timing(call, part, top)
         asked = Asked(call, tuple(guards(call, top)), when) if when is not None else None
         if asked is not None and not any(map(asks_of_groups, asked.needs)):
             yield asked

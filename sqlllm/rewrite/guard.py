@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from sqlglot import exp
 
-from sqlllm.rewrite.calls import asks
+from sqlllm.rewrite.calls import ancestors, asks, calls
+
+MOST = 24
+"""Conditions before a call that are written out: each call repeats those before it."""
+
+
+def is_late(call: exp.Expr, top: exp.Expr) -> bool:
+    """Whether more stands before a call, within `top`, than is written out."""
+    before, node = 0, call
+    for parent in ancestors(call, top):
+        if isinstance(parent, exp.Case | exp.Coalesce) and node.arg_key in ("ifs", "expressions"):
+            before += node.index or 0
+        elif isinstance(parent, exp.Case) and node.arg_key == "default":
+            before += len(parent.args["ifs"])
+        elif isinstance(parent, exp.Connector) and node.arg_key == "expression":
+            before += sum(1 for _ in islice(calls(parent.this), MOST + 1))
+        node = parent
+    return before > MOST
 
 
 def guards(call: exp.Expr, top: exp.Expr) -> list[exp.Expr]:
@@ -25,8 +44,10 @@ def guards(call: exp.Expr, top: exp.Expr) -> list[exp.Expr]:
             before = [parent.this, *parent.expressions[: node.index]]
             found += [exp.Is(this=exp.paren(e.copy()), expression=exp.Null()) for e in before]
         elif isinstance(parent, exp.And | exp.Or) and node.arg_key == "expression":
-            passes = isinstance(parent, exp.And)
-            found.append(_is_not(parent.this, exp.Boolean(this=not passes)))
+            if isinstance(parent, exp.Or):
+                found.append(_not_true(parent.this))
+            else:  # what is NULL doesn't pass a filter
+                found.append(parent.this.copy() if _filters(parent) else _not_false(parent.this))
         elif isinstance(parent, exp.Filter) and node.arg_key == "this":
             found.append(parent.expression.this.copy())
         node = parent
@@ -55,7 +76,22 @@ def _condition(branch: exp.If) -> exp.Expr:
 
 
 def _not_true(condition: exp.Expr) -> exp.Expr:
-    return _is_not(condition, exp.Boolean(this=True))
+    return _settled(condition, value=True)
+
+
+def _not_false(condition: exp.Expr) -> exp.Expr:
+    return _settled(condition, value=False)
+
+
+def _settled(condition: exp.Expr, *, value: bool) -> exp.Expr:
+    """`NOT (condition) IS value`, term by term: within IS, DuckDB asks for both sides of AND."""
+    inner = condition.unnest()
+    if isinstance(inner, exp.Not) and asks(inner):
+        return _settled(inner.this, value=not value)
+    if not isinstance(inner, exp.And | exp.Or) or not asks(inner):
+        return _is_not(condition, exp.Boolean(this=value))
+    terms: list[exp.Expr] = [exp.paren(_settled(t, value=value)) for t in inner.flatten()]
+    return _join(exp.Or if isinstance(inner, exp.And) is value else exp.And, terms)
 
 
 def _is_not(condition: exp.Expr, value: exp.Boolean) -> exp.Expr:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
 from sqlllm.rewrite.calls import ancestors, calls, group_calls
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 class Timing(Enum):
@@ -56,46 +61,63 @@ def expressions(select: exp.Select) -> Iterator[tuple[exp.Expr, str]]:
                 yield top, part
 
 
-def timing(
-    select: exp.Select, node: exp.Expr, part: str, top: exp.Expr | None = None
-) -> Timing | None:
-    """When `node`, a call or a condition in the clause `part`, is evaluated; None if unclear.
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What decides when the calls of a block are evaluated; found out once for all of them.
 
-    Args:
+    Attributes:
         select: The block.
-        node: The call, or the condition.
-        part: The clause.
-        top: The expression of the clause that it is in.
+        grouped: As `is_grouped`.
+        names: As `_renamed`.
+        used: Whether WHERE uses one of the names.
     """
-    when = _timing(select, node, part, top if top is not None else node)
-    if when is Timing.EARLY and _meets_alias(select, node):
-        # DuckDB lets a projection's name stand for it: only the whole select list defines it.
-        return None if is_grouped(select) or select.args.get("qualify") else Timing.LATE
-    return when
 
+    select: exp.Select
+    grouped: bool
+    names: frozenset[str]
+    used: bool
 
-def _timing(select: exp.Select, node: exp.Expr, part: str, top: exp.Expr) -> Timing:
-    if part in ("where", "joins", "group"):
+    @classmethod
+    def of(cls, select: exp.Select) -> Self:
+        """That of a block."""
+        names, where = _renamed(select), select.args.get("where")
+        return cls(select, is_grouped(select), names, where is not None and _uses(where, names))
+
+    def timing(self, node: exp.Expr, part: str, top: exp.Expr | None = None) -> Timing | None:
+        """When `node`, a call or a condition in the clause `part`, is evaluated; None if unclear.
+
+        Args:
+            node: The call, or the condition.
+            part: The clause.
+            top: The expression of the clause that it is in.
+        """
+        when = self._timing(node, part, top if top is not None else node)
+        if when is Timing.EARLY and (self.used or _uses(node, self.names)):
+            # DuckDB lets a projection's name stand for it: only the whole select list defines it.
+            return None if self.grouped or self.select.args.get("qualify") else Timing.LATE
+        return when
+
+    def _timing(self, node: exp.Expr, part: str, top: exp.Expr) -> Timing:
+        if part in ("where", "joins", "group"):
+            return Timing.EARLY
+        within = list(ancestors(node, top))
+        windowed = any(isinstance(a, exp.Window) for a in within)
+        aggregated = any(isinstance(a, exp.AggFunc) for a in within)
+        has_aggregate = self.grouped and node.find(exp.AggFunc) is not None
+        has_window = node.find(exp.Window) is not None
+        early = aggregated or (windowed and not self.grouped)
+        if early and not has_window and not has_aggregate:
+            return Timing.EARLY
+        if part == "having":
+            return Timing.HAVING
+        if part == "qualify":
+            return Timing.QUALIFY
+        if self.grouped and is_key(self.select, top):
+            return Timing.EARLY
+        late = has_window or has_aggregate or self.select.args.get("qualify")
+        if late or (self.grouped and self.select.args.get("having")):
+            return Timing.LATE
         return Timing.EARLY
-    within = list(ancestors(node, top))
-    windowed = any(isinstance(a, exp.Window) for a in within)
-    aggregated = any(isinstance(a, exp.AggFunc) for a in within)
-    grouped = is_grouped(select)
-    has_aggregate = grouped and node.find(exp.AggFunc) is not None
-    has_window = node.find(exp.Window) is not None
-    early = not has_window and not has_aggregate and (aggregated or (windowed and not grouped))
-    if early:
-        return Timing.EARLY
-    if part == "having":
-        return Timing.HAVING
-    if part == "qualify":
-        return Timing.QUALIFY
-    if grouped and is_key(select, top):
-        return Timing.EARLY
-    late = has_window or has_aggregate or select.args.get("qualify")
-    if late or (grouped and select.args.get("having")):
-        return Timing.LATE
-    return Timing.EARLY
 
 
 def is_grouped(select: exp.Select) -> bool:
@@ -120,13 +142,8 @@ def _renamed(select: exp.Select) -> frozenset[str]:
     )
 
 
-def _meets_alias(select: exp.Select, node: exp.Expr) -> bool:
-    names = _renamed(select)
-    for part in (node, select.args.get("where")):
-        for column in part.find_all(exp.Column) if part is not None else ():
-            if not column.table and column.name.lower() in names:
-                return True
-    return False
+def _uses(node: exp.Expr, names: frozenset[str]) -> bool:
+    return any(not c.table and c.name.lower() in names for c in node.find_all(exp.Column))
 
 
 def is_key(select: exp.Select, top: exp.Expr) -> bool:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from sqlglot import exp
 
 from sqlllm.rewrite.source import stars
+
+if TYPE_CHECKING:
+    from typing import Self
 
 ALL = frozenset({"*"})
 
@@ -16,23 +23,34 @@ def used_columns(block: exp.Select) -> frozenset[str] | None:
     a FROM of its own, by a block without conditions.
     """
     node: exp.Expr = block
+    used: frozenset[str] | None = None
+    named: _Named | None = None
     while True:
-        parent = node.parent
+        parent, reader = node.parent, None
         if parent is None or isinstance(parent, exp.Insert | exp.Copy | exp.Merge):
-            return ALL
+            return ALL if used is None else used
         if isinstance(parent, exp.Create):
-            return ALL if parent.kind == "TABLE" else None
+            if parent.kind != "TABLE":
+                return None
+            return ALL if used is None else used
         if isinstance(parent, exp.SetOperation):
             if parent.args.get("limit") and not parent.args.get("order"):
                 return None
         elif isinstance(parent, exp.CTE):
-            reader = _reader(parent)
-            return _of(node, reader) if reader is not None else None
+            named = named or _Named.of(block.root())
+            reader = named.reader(parent)
+            if reader is None:
+                return None
         elif isinstance(parent, exp.From) and isinstance(parent.parent, exp.Select):
-            return _of(node, parent.parent)
+            reader = parent.parent
         elif not isinstance(parent, exp.Subquery):
             return None
-        node = parent
+        if reader is not None:
+            uses = _of(node, reader)
+            if uses is None or (used is not None and uses is not ALL):
+                return None
+            used = uses if used is None else used
+        node = parent if reader is None else reader
 
 
 def passes_all(reader: exp.Select) -> bool:
@@ -44,8 +62,8 @@ def passes_all(reader: exp.Select) -> bool:
 
 
 def _of(node: exp.Expr, reader: exp.Select) -> frozenset[str] | None:
-    """What `reader` uses of the subquery or query `node`."""
-    if not passes_all(reader) or used_columns(reader) is not ALL:
+    """What `reader` uses of the subquery or query `node`, if each of its rows."""
+    if not passes_all(reader):
         return None
     if any(star.parent is reader for star in stars(reader)):
         return ALL
@@ -55,13 +73,28 @@ def _of(node: exp.Expr, reader: exp.Select) -> frozenset[str] | None:
     return frozenset(column.name.lower() for column in reader.find_all(exp.Column))
 
 
-def _reader(cte: exp.CTE) -> exp.Select | None:
-    """The block that reads a CTE, if there is one only and it reads nothing else."""
-    root = cte.root()
-    name = cte.alias.lower()
-    tables = [t for t in root.find_all(exp.Table) if t.name.lower() == name and not t.db]
-    named = [other for other in root.find_all(exp.CTE) if other.alias.lower() == name]
-    if len(tables) != 1 or len(named) != 1 or not isinstance(tables[0].parent, exp.From):
-        return None
-    reader = tables[0].parent.parent
-    return reader if isinstance(reader, exp.Select) else None
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """The tables and CTEs of a statement by name: found once for all."""
+
+    tables: dict[str, list[exp.Table]]
+    ctes: Counter[str]
+
+    @classmethod
+    def of(cls, root: exp.Expr) -> Self:
+        """Those of a whole tree."""
+        tables: dict[str, list[exp.Table]] = {}
+        for table in root.find_all(exp.Table):
+            if not table.db:
+                tables.setdefault(table.name.lower(), []).append(table)
+        ctes = Counter(cte.alias.lower() for cte in root.find_all(exp.CTE))
+        return cls(tables, ctes)
+
+    def reader(self, cte: exp.CTE) -> exp.Select | None:
+        """The block that reads a CTE, if there is one only and it reads nothing else."""
+        name = cte.alias.lower()
+        tables = self.tables.get(name, [])
+        if len(tables) != 1 or self.ctes[name] != 1 or not isinstance(tables[0].parent, exp.From):
+            return None
+        reader = tables[0].parent.parent
+        return reader if isinstance(reader, exp.Select) else None
