@@ -209,6 +209,9 @@ def test_calls_of_several_cases_are_asked_as_duckdb_would(both: Both) -> None:
     for query in (
         f"SELECT id FROM t WHERE (id = 3 AND {good}) OR (k = 2 AND {bug}) ORDER BY id",
         f"SELECT id FROM t WHERE {good} OR {bug} OR ai.filter(x || '2', 'good?') ORDER BY id",
+        f"SELECT id FROM t WHERE if(x IS NULL, {good} AND {bug}, ai.score(x, 'q') > 0.5)",
+        f"SELECT id FROM t WHERE k > 0 AND coalesce({good} IS NOT TRUE, if({bug}, false, true))",
+        f"SELECT id, CASE WHEN k = 2 AND {bug} THEN 1 END AS c FROM t WHERE {good} ORDER BY id",
         f"SELECT id FROM t WHERE NOT (id < 3 OR {good} OR k = 1) OR (k = 2 AND {bug}) ORDER BY id",
         "SELECT id FROM t WHERE "
         + " OR ".join(f"(id = {i} AND ai.filter(x || '{i % 3}', 'good?'))" for i in range(40)),
@@ -217,6 +220,24 @@ def test_calls_of_several_cases_are_asked_as_duckdb_would(both: Both) -> None:
         plain, plain_names, plain_sent = both.run(both.off, query)
         assert (rows, names) == (plain, plain_names)
         assert sent <= plain_sent, query
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT k, count(*) FILTER (WHERE ai.filter(x, 'good?')) AS n FROM t GROUP BY k "
+        "HAVING count(*) > 1 ORDER BY k",
+        "SELECT id FROM t SEMI JOIN u ON t.k = u.k WHERE ai.filter(x, 'good?') ORDER BY id",
+        "SELECT id FROM t ANTI JOIN u USING (k) WHERE ai.filter(x, 'good?') ORDER BY id",
+    ],
+)
+def test_filters_and_semi_joins_are_gathered(both: Both, query: str) -> None:
+    assert both.on._plan(query).fired == ("gather",)
+    rows, names, sent = both.run(both.on, query)
+    plain, plain_names, plain_sent = both.run(both.off, query)
+    assert (rows, names) == (plain, plain_names)
+    assert sent <= plain_sent
+    assert both.on.refused == frozenset()
 
 
 def test_large_statements_take_no_time(both: Both) -> None:

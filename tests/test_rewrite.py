@@ -188,6 +188,14 @@ def test_functions_of_a_row_run_after_limit(both: Both, text: str) -> None:
     both.on.execute("DROP MACRO whole")
 
 
+def test_a_percentage_is_no_number_of_rows(both: Both) -> None:
+    for query in (
+        "SELECT id FROM t WHERE ai.filter(x, 'good?') ORDER BY id LIMIT 50%",
+        "SELECT id, ai.complete(x) AS y FROM t ORDER BY id LIMIT 50 PERCENT",
+    ):
+        assert both.run(both.on, query)[:2] == both.run(both.off, query)[:2]
+
+
 def test_names_of_columns_stay(both: Both) -> None:
     expressions = [
         "string_agg(ai.complete(x), '-' ORDER BY id)", "max(ai.score(x, 'good?'))::INT",

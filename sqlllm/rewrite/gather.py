@@ -209,7 +209,7 @@ def _certain(select: exp.Select) -> list[exp.Expr]:
     """The conditions that hold for every row of the block, as those of outer joins don't."""
     if any(join.side in ("RIGHT", "FULL") for join in joins(select)):
         return where_terms(select)
-    inner = [join for join in joins(select) if not join.side]
+    inner = [j for j in joins(select) if not j.side and j.kind not in ("SEMI", "ANTI")]
     return [*where_terms(select), *(term for join in inner for term in on_terms(join))]
 
 

@@ -35,23 +35,29 @@ def guards(call: exp.Expr, top: exp.Expr) -> list[exp.Expr]:
     found: list[exp.Expr] = []
     node = call
     while node is not top and node.parent is not None:
-        parent = node.parent
-        if isinstance(parent, exp.If):
-            found += _of_branch(node, parent)
-        elif isinstance(parent, exp.Case) and node.arg_key == "default":
-            found += [_not_true(_condition(branch)) for branch in parent.args["ifs"]]
-        elif isinstance(parent, exp.Coalesce) and node.arg_key == "expressions":
-            before = [parent.this, *parent.expressions[: node.index]]
-            found += [exp.Is(this=exp.paren(e.copy()), expression=exp.Null()) for e in before]
-        elif isinstance(parent, exp.And | exp.Or) and node.arg_key == "expression":
-            if isinstance(parent, exp.Or):
-                found.append(_not_true(parent.this))
-            else:  # what is NULL doesn't pass a filter
-                found.append(parent.this.copy() if _filters(parent) else _not_false(parent.this))
-        elif isinstance(parent, exp.Filter) and node.arg_key == "this":
-            found.append(parent.expression.this.copy())
-        node = parent
+        # Outer ones come first: an inner one may ask, and only where they hold.
+        found = [*_of_parent(node, node.parent), *found]
+        node = node.parent
     return list(dict.fromkeys(found))
+
+
+def _of_parent(node: exp.Expr, parent: exp.Expr) -> list[exp.Expr]:
+    """Conditions under which `parent` evaluates this part of it."""
+    if isinstance(parent, exp.If):
+        return _of_branch(node, parent)
+    if isinstance(parent, exp.Case) and node.arg_key == "default":
+        return [_not_true(_condition(branch)) for branch in parent.args["ifs"]]
+    if isinstance(parent, exp.Coalesce) and node.arg_key == "expressions":
+        before = [parent.this, *parent.expressions[: node.index]]
+        return [exp.Is(this=exp.paren(e.copy()), expression=exp.Null()) for e in before]
+    if isinstance(parent, exp.Or) and node.arg_key == "expression":
+        return [_not_true(parent.this)]
+    if isinstance(parent, exp.And) and node.arg_key == "expression":
+        # What is NULL doesn't pass a filter.
+        return [parent.this.copy() if _filters(parent) else _not_false(parent.this)]
+    if isinstance(parent, exp.Filter) and node.arg_key == "this":
+        return [parent.expression.this.copy()]
+    return []
 
 
 def _of_branch(node: exp.Expr, branch: exp.If) -> list[exp.Expr]:
@@ -171,14 +177,16 @@ def _join(kind: type[exp.Connector], terms: list[exp.Expr]) -> exp.Expr:
 
 
 def _filters(junction: exp.Expr) -> bool:
-    """Whether only AND, OR and parentheses stand between it and WHERE or ON.
+    """Whether only AND, OR and parentheses stand between it and WHERE, ON or WHEN.
 
     There DuckDB skips the right side of what is settled.
     """
-    node = junction.parent
-    while isinstance(node, exp.And | exp.Or | exp.Paren):
-        node = node.parent
-    return isinstance(node, exp.Where | exp.Join)
+    while isinstance(junction.parent, exp.And | exp.Or | exp.Paren):
+        junction = junction.parent
+    if isinstance(junction.parent, exp.If):
+        case = junction.parent.parent
+        return junction.arg_key == "this" and not (isinstance(case, exp.Case) and case.this)
+    return isinstance(junction.parent, exp.Where | exp.Join)
 
 
 def _guard_aggregate(filtered: exp.Filter) -> None:

@@ -102,7 +102,7 @@ class Shape:
             return Timing.EARLY
         within = list(ancestors(node, top))
         windowed = any(isinstance(a, exp.Window) for a in within)
-        aggregated = any(isinstance(a, exp.AggFunc) for a in within)
+        aggregated = any(map(_is_aggregate, within))
         has_aggregate = self.grouped and node.find(exp.AggFunc) is not None
         has_window = node.find(exp.Window) is not None
         early = aggregated or (windowed and not self.grouped)
@@ -140,6 +140,12 @@ def _renamed(select: exp.Select) -> frozenset[str]:
         for p in select.expressions
         if isinstance(p, exp.Alias) and p.alias.lower() != p.this.name.lower()
     )
+
+
+def _is_aggregate(node: exp.Expr) -> bool:
+    """Whether it is an aggregate function, or one with FILTER."""
+    filtered = isinstance(node, exp.Filter) and not isinstance(node.parent, exp.Window)
+    return filtered or isinstance(node, exp.AggFunc)
 
 
 def _uses(node: exp.Expr, names: frozenset[str]) -> bool:
