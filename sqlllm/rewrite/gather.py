@@ -136,9 +136,11 @@ class Gatherer:
         others = [other.copy() for other in _certain(block) if other is not term]
         if block.args.get("joins") and others:
             # Else DuckDB asks below the join, also for rows that have no partner.
-            branch = exp.If(this=exp.and_(*others, copy=False), true=term.copy())
-            case = term.replace(exp.Case(ifs=[branch]))
-            guard_junctions(case)  # there, too, DuckDB asks for both sides of AND and OR
+            # In WHEN, and only there, it skips the right side of AND and OR.
+            passes = term.find(exp.Connector) is not None
+            then = exp.Case(ifs=[exp.If(this=term.copy(), true=exp.true())]) if passes else term
+            branch = exp.If(this=exp.and_(*others, copy=False), true=then.copy())
+            guard_junctions(term.replace(exp.Case(ifs=[branch])))
         return {call.key for call in found}
 
     def _step(
