@@ -30,8 +30,6 @@ def early_stop(select: exp.Select) -> exp.Select:
         return select
     keys = sort_keys(select)
     if select.args.get("limit"):
-        if select.args["limit"].args.get("limit_options"):
-            return select  # a percentage of the rows that qualify: all must be known
         if keys is None or any(asks(key) for key in keys) or not is_row_by_row(select):
             return select
     elif len(predicates) < 2 or select.args.get("joins") or select.args.get("sample"):

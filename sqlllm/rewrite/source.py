@@ -190,7 +190,7 @@ def top(select: exp.Select) -> tuple[exp.Expr | None, exp.Expr | None] | None:
     if limit is not None and not isinstance(limit, exp.Limit):
         return None
     if limit is not None and limit.args.get("limit_options"):
-        return None  # a percentage
+        return None  # a percentage: all rows must be known
     return values[0], values[1]
 
 
