@@ -249,6 +249,7 @@ def test_large_statements_take_no_time(both: Both) -> None:
         f"WITH {chain} SELECT id, ai.complete(x) AS y FROM c149",
         f"SELECT {calls} FROM t",
         f"SELECT CASE {cases} END AS c FROM t",
+        f"SELECT {'ai.complete(' * 20}x{')' * 20} AS c FROM t",
     ):
         start = time.process_time()
         assert both.on._plan(query).fired == ("gather",)

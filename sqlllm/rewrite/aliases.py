@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 from sqlglot import exp
 
@@ -45,6 +46,8 @@ def aliases(select: exp.Select, columns: Columns) -> exp.Select:
             if _is_unclear(projection, named):
                 return select
             replaced = _replace(projection, named, new) or replaced
+            if sum(1 for _ in islice(projection.walk(), LARGEST + 1)) > LARGEST:
+                return select  # names that stand for names may double at every step
         name = projection.alias.lower()
         if not isinstance(projection, exp.Alias) or not _stands_for_a_row(projection, new):
             continue
@@ -64,6 +67,10 @@ def aliases(select: exp.Select, columns: Columns) -> exp.Select:
         return select
     _keep_names(new, select, named, columns)
     return new
+
+
+LARGEST = 1000
+"""Nodes of what a column becomes when names in it are replaced."""
 
 
 def _stands_for_a_row(projection: exp.Alias, select: exp.Select) -> bool:

@@ -82,8 +82,9 @@ class Asked:
 
 def _depth(node: exp.Expr) -> int:
     """The longest chain of calls within calls."""
-    inside = [max(map(_depth, c.expression.expressions), default=0) for c in calls(node)]
-    return 1 + max(inside) if inside else 0
+    found = list(calls(node))
+    own = set(map(id, found))
+    return max((1 + sum(id(a) in own for a in ancestors(call, node)) for call in found), default=0)
 
 
 @dataclass(frozen=True, slots=True)
