@@ -201,6 +201,8 @@ def test_nor_when_the_statement_is_rewritten(
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
 @pytest.mark.parametrize("source", ["read_text('{}')", "read_csv('{}', header = true)"])
 def test_a_pipe_is_read_once(source: str) -> None:
+    if duckdb.__version__ < "2" and "read_text" in source:
+        pytest.skip("DuckDB 1.4 reads no text of a pipe")
     code = (
         "import sqlllm; fake = sqlllm.FakeModel(lambda task, text: text.upper());"
         "db = sqlllm.connect(models={'fake': fake}, model='fake', progress=False);"
