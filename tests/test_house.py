@@ -101,6 +101,7 @@ def test_imports_go_one_way() -> None:
         "runtime.keys",
         "storage",
         "rewrite.aggregates",
+        "rewrite.meaning",
         "rewrite.names",
         "rewrite.script",
         "jobs.job",

@@ -294,3 +294,46 @@ def test_columns_of_a_window_are_not_shown(both: Both) -> None:
     assert "windows" not in both.on._plan(query).fired
     query = query.replace("COLUMNS(lambda n: true)", "*")
     assert both.run(both.on, query)[1] == ["id", "k", "x", "r"]
+
+
+def test_the_place_of_nulls_is_not_the_default_of_sqlglot(both: Both) -> None:
+    for con in (both.on, both.off):
+        con.execute("SET default_null_order = 'nulls_first'")
+    data = "(VALUES (1, 'a'), (NULL, 'b'), (3, 'c')) AS v(k, x)"
+    for query in (
+        f"SELECT k, ai.complete(x) AS y FROM {data} ORDER BY k NULLS LAST LIMIT 2",
+        f"SELECT k, ai.complete(x) AS y FROM {data} ORDER BY k LIMIT 2",
+        f"SELECT k, ai.complete(x) AS y FROM {data} ORDER BY k DESC NULLS FIRST LIMIT 2",
+        f"SELECT list(k ORDER BY k NULLS LAST) AS l, max(ai.complete(x)) AS y FROM {data}",
+        f"SELECT first_value(k) OVER (ORDER BY k NULLS LAST) AS f, ai.complete(x) y FROM {data}",
+    ):
+        assert both.on._plan(query).fired
+        assert both.run(both.on, query)[:2] == both.run(both.off, query)[:2]
+
+
+@pytest.mark.skipif(duckdb.__version__ < "2", reason="DuckDB 1 tells no tree to compare")
+@pytest.mark.parametrize(
+    "expression", ["INTERVAL '2' d", "INTERVAL '2' h", "list_sort([3, NULL], 'ASC', 'NULLS LAST')"]
+)
+def test_what_sqlglot_reads_otherwise_is_left_as_it_stands(both: Both, expression: str) -> None:
+    query = f"SELECT id, ai.complete(x) AS y, {expression} FROM t ORDER BY id"
+    made = both.on._plan(query)
+    assert made.notes == ("left as it stands: to DuckDB it is another query than to sqlglot",)
+    assert both.run(both.on, query) == both.run(both.off, query)
+
+
+@pytest.mark.skipif(duckdb.__version__ < "2", reason="DuckDB 1 tells no tree to compare")
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "if(k > 1, 'a', 'b')", "CASE WHEN k > 1 THEN 'a' END", "ARRAY[1, k]", "[k]", "1_000",
+        "k::DECIMAL", "x::VARCHAR(9)", "k IS NOT NULL", "(k > 1) IS NOT TRUE", "x NOT LIKE 'a'",
+        "x NOT ILIKE 'a'", "k NOT IN (1, 2)", "k NOT BETWEEN 1 AND 2", "k IS DISTINCT FROM 1",
+        "len(x)", "current_date", "now() - INTERVAL 1 DAY", "date_part('y', now())",
+        "extract(dow FROM now())", """'{"a": {"b": 1}}'::JSON -> 'a' ->> 'b'""", "X", "k::INT8",
+        "list_transform([k], lambda e: e + 1)", "bool_and(k > 1) OVER ()", "{'a': k}.a",
+    ],
+)  # fmt: skip
+def test_what_can_be_written_otherwise_is_planned(both: Both, expression: str) -> None:
+    made = both.on._plan(f"SELECT id, ai.complete(x) AS y, {expression} AS z FROM t ORDER BY id")
+    assert (made.fired, made.notes) == (("gather",), ())

@@ -14,6 +14,7 @@ OTHERWISE = frozenset(
     {
         "DATEDIFF", "DATETRUNC", "DATE_ADD", "DATE_DIFF", "DATE_TRUNC",  # a column may be the unit
         "DECODE", "JARO_WINKLER_SIMILARITY",  # may have one argument more
+        "GENERATE_SERIES", "RANGE",  # may have one less
         "ARRAY_HAS_ALL", "LIST_HAS_ANY", "MOD", "XOR",  # written as operators, without parentheses
         "JSON_EXTRACT", "JSON_EXTRACT_PATH", "JSON_KEYS", "LOG2", "REDUCE", "SEARCH", "TIME_BUCKET",
     }
@@ -52,6 +53,13 @@ class AiDuckDB(DuckDB):
 
     class Generator(DuckDBGenerator):
         """With parentheses that its trees need."""
+
+        def ordered_sql(self, expression: exp.Ordered) -> str:
+            """With ASC, DESC and the place of NULLs where they were written, and only there."""
+            desc = expression.args.get("desc")
+            order = "" if desc is None else " DESC" if desc else " ASC"
+            nulls = expression.meta.get("nulls")
+            return self.sql(expression, "this") + order + (f" {nulls}" if nulls else "")
 
         def not_sql(self, expression: exp.Not) -> str:
             """`(NOT k IN (1)) = b`, which DuckDB would read as `NOT (k IN (1) = b)`."""
@@ -107,6 +115,9 @@ class AiDuckDB(DuckDB):
             key = found.this if found is not None else None
             if found is not None and isinstance(key, exp.Column) and key.sql().upper() == "ALL":
                 found.set("this", exp.var("ALL"))
+            last = [token.text.upper() for token in self._tokens[self._index - 2 : self._index]]
+            if found is not None and last in (["NULLS", "FIRST"], ["NULLS", "LAST"]):
+                found.meta["nulls"] = " ".join(last)  # the default is a setting of the user's
             return found
 
         def _parse_lambda(self, alias: bool = False) -> exp.Expr | None:

@@ -20,6 +20,7 @@ from sqlllm.rewrite.candidates import candidates, has_strategy
 from sqlllm.rewrite.early_stop import early_stop
 from sqlllm.rewrite.gather import Gatherer
 from sqlllm.rewrite.guard import cheap_first
+from sqlllm.rewrite.meaning import is_same
 from sqlllm.rewrite.over_lists import open_aggregates, unopened
 from sqlllm.rewrite.parser import AiDuckDB, binds_otherwise
 from sqlllm.rewrite.qualify import qualified
@@ -81,8 +82,13 @@ def _rewrite(
     if tree is None:
         return statement, []
     shown = _shown(tree)
+    query = query_of(text) if shown is not tree else text
     try:
-        plain = written(shown) if _has_unnamed(shown) else ""
+        as_read = written(shown)
+        if not is_same(numbered(query), as_read):
+            notes.append("left as it stands: to DuckDB it is another query than to sqlglot")
+            return statement, []
+        plain = as_read if _has_unnamed(shown) else ""
     except UnsupportedError as error:
         notes.append(f"left as it stands: {first_line(error)}")
         return statement, []
@@ -95,7 +101,6 @@ def _rewrite(
     if not fired:
         return statement, []
     shown = _shown(tree)
-    query = query_of(text) if shown is not tree else text
     # DuckDB names a window as its function is written, others in lower case.
     named = not any(p.find(exp.Window) for p in _result(shown) if _is_unnamed(p))
     other = bool(plain) and (renamed or not named or not same_words(numbered(query), plain))

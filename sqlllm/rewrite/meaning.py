@@ -1,0 +1,165 @@
+"""Whether a query as sqlglot writes it is, to DuckDB, the query that the user wrote.
+
+sqlglot reads more dialects than one, and now and then it takes a word for another. DuckDB's own
+parser tells: the trees that it makes of both texts must be the same, but for some ways in which the
+same thing can be written.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from typing import Any
+
+import duckdb
+from sqlglot.dialects.duckdb import DuckDB
+
+Node = dict[str, Any]
+
+_PLACES = re.compile(r'"query_location(?:_length)?":\d+,?')
+
+_IGNORED = (
+    "qualified_name", "is_operator", "is_implicit", "query_location", "query_location_length",
+    "syntax_type",
+)  # fmt: skip
+
+_NEGATED = {"!~~": "~~", "!~~*": "~~*"}
+
+_OPPOSITE = {
+    "OPERATOR_IS_NOT_NULL": "OPERATOR_IS_NULL",
+    "COMPARE_DISTINCT_FROM": "COMPARE_NOT_DISTINCT_FROM",
+}
+"""What sqlglot writes with NOT before it."""
+
+_OPERATORS = {"json_extract_string": "->>", "json_extract_path_text": "->>"}
+"""Functions that `duckdb_functions()` doesn't connect with their operator."""
+
+
+def is_same(text: str, other: str) -> bool:
+    """Whether DuckDB makes the same of two queries; True where it doesn't tell.
+
+    What is no query has no such tree, and those of DuckDB 1 are of another form.
+
+    Example:
+        >>> is_same("SELECT a::INT FROM t WHERE a IS NOT NULL", "select CAST(A AS INTEGER) from t "
+        ...     "where NOT a IS NULL")
+        True
+        >>> is_same("SELECT j -> 'a' || 'b' FROM t", "SELECT (j -> 'a') || 'b' FROM t")
+        False
+    """
+    if duckdb.__version__ < "2":
+        return True
+    with _own().cursor() as con:
+        row = con.execute(
+            "SELECT json_serialize_sql($1::VARCHAR), json_serialize_sql($2::VARCHAR)",
+            [text, other],
+        ).fetchone()
+    first, second = row or ("", "")
+    if _PLACES.sub("", first) == _PLACES.sub("", second):
+        return True
+    mine, others = json.loads(first), json.loads(second)
+    return bool(mine.get("error")) or _plain(mine) == _plain(others)
+
+
+@cache
+def _own() -> duckdb.DuckDBPyConnection:
+    """A connection of our own: whatever the user's is in the middle of goes on."""
+    return duckdb.connect()
+
+
+@cache
+def _names() -> tuple[dict[str, str], dict[str, str]]:
+    """Other names of functions and of types -> the one that stands for all."""
+    with _own().cursor() as con:
+        functions = con.execute(
+            "SELECT DISTINCT function_name, alias_of FROM duckdb_functions() WHERE alias_of <> ''"
+        ).fetchall()
+        types = con.execute("SELECT upper(type_name), logical_type FROM duckdb_types()").fetchall()
+    return {**dict(functions), **_OPERATORS}, dict(types)
+
+
+def _plain(node: Any) -> Any:
+    """A tree in which what means the same is written the same."""
+    if isinstance(node, list):
+        return [_plain(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    found = {name: _plain(value) for name, value in node.items() if name not in _IGNORED}
+    found["alias"] = found.get("alias") or ""
+    if (opposite := _OPPOSITE.get(str(found.get("type")))) is not None:
+        return _not({**found, "type": opposite})
+    if "function_name" in found:
+        return _function(found)
+    if "type_name" in found:
+        return _type(found)
+    kind = found.get("class") or found.get("type")
+    if kind == "COLUMN_REF":
+        found["column_names"] = [name.lower() for name in found["column_names"]]
+    elif kind == "CAST" and "literal" in found["child"]:
+        found["child"]["literal"]["kind"] = ""  # INTERVAL 1 DAY is written INTERVAL '1' DAY
+    elif kind == "CONSTANT" and found["literal"]["kind"] != "STRING":
+        found["literal"]["text"] = found["literal"]["text"].replace("_", "")
+    elif kind == "JOIN" and found["ref_type"] == "CROSS":
+        return {**found, "ref_type": "REGULAR", "condition": _plain(TRUE)}
+    elif kind == "LAMBDA" and found["expr"].get("function_name") == "->>":
+        # `a -> 'b' ->> 'c'`: to DuckDB's parser the last two belong together.
+        (first, last), expr = found["expr"]["arguments"], found["expr"]
+        first = {**first, "expression": {**found, "expr": first["expression"], "alias": ""}}
+        return {**expr, "arguments": [first, last], "alias": found["alias"]}
+    elif found.get("type") == "ARRAY_CONSTRUCTOR":
+        return _called("list_value", found["children"], found["alias"])
+    elif kind == "CASE" and len(found["case_checks"]) == 1:
+        (check,) = found["case_checks"]
+        parts = check["when_expr"], check["then_expr"], found["else_expr"]
+        return _called("if", list(parts), found["alias"])
+    return found
+
+
+def _constant(kind: str, text: str) -> Node:
+    literal = {"kind": kind, "text": text}
+    return {"class": "CONSTANT", "type": "VALUE_CONSTANT", "alias": "", "literal": literal}
+
+
+TRUE, NULL = _constant("BOOLEAN", "true"), _constant("NULL_LITERAL", "")
+
+
+def _function(node: Node) -> Node:
+    others, _ = _names()
+    name = str(node["function_name"]).lower()
+    if name in _NEGATED:
+        return _not({**node, "function_name": _NEGATED[name]})
+    node["function_name"] = name = others.get(name, name)
+    given = node.get("arguments") or []
+    values = [each["expression"] for each in given]
+    if name in ("if", "list_value"):
+        null = [] if name != "if" or len(values) > 2 else [_plain(NULL)]
+        return _called(name, values + null, node["alias"])
+    if name in ("bool_and", "bool_or") and values:  # of which sqlglot casts the argument
+        inner = values[0]
+        given[0]["expression"] = inner["child"] if inner.get("class") == "CAST" else inner
+    if name == "date_part" and values and "literal" in values[0]:
+        unit = str(values[0]["literal"]["text"]).upper()
+        values[0]["literal"]["text"] = DuckDB.DATE_PART_MAPPING.get(unit, unit)
+    return node
+
+
+def _type(node: Node) -> Node:
+    """VARCHAR(3) is VARCHAR, and DECIMAL is DECIMAL(18, 3)."""
+    _, others = _names()
+    name = str(node["type_name"]).upper()
+    node["type_name"] = name = others.get(name, name)
+    sizes = [size.get("literal", {}).get("text") for size in node["children"]]
+    if name == "VARCHAR" or (name == "DECIMAL" and sizes == ["18", "3"]):
+        node["children"] = []
+    return node
+
+
+def _called(name: str, values: list[Any], alias: str) -> Node:
+    return {"call": name, "values": values, "alias": alias}
+
+
+def _not(node: Node) -> Node:
+    inner = {**node, "alias": ""}
+    kind = {"class": "OPERATOR", "type": "OPERATOR_NOT"}
+    return {**kind, "alias": node["alias"], "children": [inner]}
