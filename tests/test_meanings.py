@@ -320,6 +320,8 @@ def test_what_sqlglot_reads_otherwise_is_left_as_it_stands(both: Both, expressio
     made = both.on._plan(query)
     assert made.notes == ("left as it stands: to DuckDB it is another query than to sqlglot",)
     assert both.run(both.on, query) == both.run(both.off, query)
+    assert both.on._plan(f"INSERT INTO t BY NAME {query} RETURNING id").notes == made.notes
+    assert both.on._plan("INSERT INTO t BY NAME SELECT ai.complete(x) AS x FROM t").fired
 
 
 @pytest.mark.skipif(duckdb.__version__ < "2", reason="DuckDB 1 tells no tree to compare")

@@ -73,21 +73,32 @@ def numbered(statement: str) -> str:
 
 
 def query_of(statement: str) -> str:
-    """The query that CREATE TABLE ... AS or COPY (...) makes a table or file of; else all of it.
+    """The query that CREATE TABLE ... AS, COPY (...) or INSERT writes; else all of it.
 
     Example:
         >>> query_of("CREATE TABLE t(a, b) AS SELECT 1, 2"), query_of("COPY (SELECT 1) TO 'x.csv'")
         ('SELECT 1, 2', 'SELECT 1')
+        >>> query_of("INSERT INTO t(a) SELECT a FROM u ON CONFLICT DO NOTHING RETURNING a")
+        'SELECT a FROM u'
     """
     tokens = sqlglot.tokenize(statement, dialect="duckdb")
     kind, depth = tokens[0].token_type.name if tokens else "", 0
+    begin: int | None = None
     for at, token in enumerate(tokens):
         depth += {"L_PAREN": 1, "R_PAREN": -1}.get(token.token_type.name, 0)
+        if kind == "INSERT" and depth == 0:
+            if begin is None and token.token_type.name in ("SELECT", "WITH", "FROM"):
+                begin = token.start
+            ends = token.token_type.name == "RETURNING" or [
+                each.text.upper() for each in tokens[at : at + 2]
+            ] == ["ON", "CONFLICT"]
+            if begin is not None and ends:
+                return statement[begin : token.start].rstrip()
         if kind == "CREATE" and depth == 0 and token.token_type.name == "ALIAS":
             return statement[tokens[at + 1].start :]
         if kind == "COPY" and at and depth == 0:
             return statement[tokens[1].end + 1 : token.start]
-    return statement
+    return statement[begin or 0 :]
 
 
 def same_words(a: str, b: str) -> bool:

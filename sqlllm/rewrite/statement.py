@@ -84,11 +84,10 @@ def _rewrite(
     shown = _shown(tree)
     query = query_of(text) if shown is not tree else text
     try:
-        as_read = written(shown)
-        if not is_same(numbered(query), as_read):
+        if not _is_read_alike(tree, text):
             notes.append("left as it stands: to DuckDB it is another query than to sqlglot")
             return statement, []
-        plain = as_read if _has_unnamed(shown) else ""
+        plain = written(shown) if _has_unnamed(shown) else ""
     except UnsupportedError as error:
         notes.append(f"left as it stands: {first_line(error)}")
         return statement, []
@@ -116,6 +115,14 @@ def _rewrite(
     except UnsupportedError as error:
         notes.append(f"left as it stands: {first_line(error)}")
         return statement, []
+
+
+def _is_read_alike(tree: exp.Expr, text: str) -> bool:
+    """Whether DuckDB reads the query of a statement as sqlglot does."""
+    query = tree.expression if isinstance(tree, exp.Insert) else _shown(tree)
+    if not isinstance(query, exp.Query) or (query is not tree and tree.args.get("with_")):
+        return True
+    return is_same(numbered(query_of(text) if query is not tree else text), written(query))
 
 
 def _is_unbound(shown: exp.Expr, query: str, columns: Columns) -> bool:
