@@ -155,8 +155,11 @@ class Connection:
         made = self._plan(query, parameters)
         calls: list[CallPlan] = []
         statements = made.statements or (Statement(made.sql, made.sql),)
-        for run in statements:
-            given = parameters if run is statements[-1] else None
+        for i, planned in enumerate(statements, 1):
+            given = parameters if i == len(statements) else None
+            run = planned
+            if analyze and i > 1:  # with what the statements before have made
+                run = replace(planned, sql=self._plan(planned.original, given).sql)
             with self._counting():
                 found = counted(seen(self._con.sql), run.original, given, self._columns)
             calls += self._analyzed(found, run, given) if analyze else found
@@ -211,6 +214,20 @@ class Connection:
         columns = partial(self._columns, parameters=parameters)
         on = self._rewrite & TEXTUAL if reads_once(query) else self._rewrite
         return plan(query, self._arguments, on, columns=columns, lazy=lazy)
+
+    def _again(
+        self, statement: Statement, *, ran: Ran, script: Plan, parameters: object, lazy: bool
+    ) -> Statement:
+        """A statement of a script, planned with what those before it have made and set."""
+        first, last = script.statements[0], script.statements[-1]
+        if statement is first:
+            ran.fired, ran.notes = (), ()
+        given = parameters if statement is last else None
+        made = self._plan(statement.original, given, lazy=lazy and statement is last)
+        ran.sql = ran.sql.replace(statement.sql, made.sql, 1)
+        ran.fired = tuple(dict.fromkeys((*ran.fired, *made.fired)))
+        ran.notes = (*ran.notes, *made.notes)
+        return Statement(statement.original, made.sql)
 
     def plan(self, query: str) -> Plan:
         """What a script without parameters becomes; nothing is run or counted."""
@@ -314,8 +331,9 @@ class Connection:
         made = self._plan(query, parameters, lazy=lazy)
         ran = Ran(made.original, made.sql, made.fired, made.notes)
         self.history.begin(self._id, ran)
+        again = partial(self._again, ran=ran, script=made, parameters=parameters, lazy=lazy)
         try:
-            return self._execution.script(made, call, query, *args, **options)
+            return self._execution.script(made, again, call, query, *args, **options)
         except BaseException as error:
             ran.error = first_line(error) or type(error).__name__
             raise

@@ -45,16 +45,31 @@ class Execution:
         self._con, self._id, self._installation = con, connection_id, installation
 
     def script(
-        self, made: Plan, call: Callable[..., Any], query: str, *args: Any, **options: Any
+        self,
+        made: Plan,
+        again: Callable[[Statement], Statement],
+        call: Callable[..., Any],
+        query: str,
+        *args: Any,
+        **options: Any,
     ) -> Any:
-        """Run a planned script; of the last statement, what `call`, a method of DuckDB's, gives."""
-        if not made.rewritten:
+        """Run a planned script; of the last statement, what `call`, a method of DuckDB's, gives.
+
+        `again` plans a statement when those before it have run: they may have made a table of the
+        same name with other columns, or changed the schema or a setting.
+        """
+        several = len(made.statements) > 1
+        if not several and not made.rewritten:
             return self.guard(call, made.sql, *args, **options)
-        self._con.extract_statements(query)  # a script with a syntax error runs no statement
+        found = self._con.extract_statements(query)  # with a syntax error no statement runs
+        if len(found) < len(made.statements) and not made.rewritten:
+            return self.guard(call, made.sql, *args, **options)  # DuckDB splits it otherwise
         *before, last = made.statements
         for statement in before:
-            self.statement(seen(self._con.execute), statement)
-        return self.statement(call, last, *args, **options)
+            self.statement(seen(self._con.execute), again(statement))
+            while self.guard(self._con.fetchmany, 10_000):
+                pass  # DuckDB computes some of a result only then
+        return self.statement(call, again(last) if several else last, *args, **options)
 
     def statement(
         self, call: Callable[..., Any], statement: Statement, *args: Any, **options: Any

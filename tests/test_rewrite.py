@@ -306,6 +306,41 @@ def test_a_script_that_fails_runs_no_statement_twice(both: Both) -> None:
     both.on.execute("DROP TABLE w")
 
 
+@pytest.mark.parametrize(
+    ("before", "first", "rows"),
+    [
+        ("t (x VARCHAR)", "CREATE OR REPLACE TABLE t AS SELECT 'a' AS x, 'no' AS c", []),
+        (
+            "t (x VARCHAR, c VARCHAR)",
+            "CREATE OR REPLACE TABLE t AS SELECT 'a' AS x",
+            [("bug",)],
+        ),
+        ("u (x VARCHAR)", "CREATE TABLE t AS SELECT 'a' AS x", [("bug",)]),
+        (
+            "t AS SELECT 'a' AS x",
+            "CREATE SCHEMA s; CREATE TABLE s.t AS SELECT 'a' AS x, 'no' AS c; USE s",
+            [],
+        ),
+    ],
+)
+def test_a_statement_is_planned_with_what_those_before_it_have_done(
+    db: sqlllm.Connection, before: str, first: str, rows: list[tuple[str]]
+) -> None:
+    db.execute(f"CREATE TABLE {before}")
+    script = f"{first}; SELECT ai.classify(x, ['bug', 'praise']) AS c FROM t WHERE c = 'bug'"
+    assert db.execute(script).fetchall() == rows
+    (ran,) = list(db.history)[-1:] or [None]
+    assert ran is None or ("aliases" in ran.fired) == bool(rows)
+
+
+def test_all_rows_of_each_statement_of_a_script_are_asked(
+    db: sqlllm.Connection, fake: sqlllm.FakeModel
+) -> None:
+    script = "SELECT ai.complete(i::VARCHAR) FROM range(5000) r(i) LIMIT 4000; SELECT 1"
+    assert db.execute(script).fetchall() == [(1,)]
+    assert len(fake.inputs) == 4000
+
+
 def test_a_block_that_may_mean_a_row_outside_is_left(both: Both) -> None:
     for query in (
         "SELECT id, (SELECT min(c) FROM (SELECT ai.complete(y) AS c FROM u WHERE u.k = t.k"
