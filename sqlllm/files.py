@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,17 +28,32 @@ def check(path: Path, what: str) -> None:
     if path.exists() and not path.is_file():
         msg = f"the {what} {str(path)!r} is no file"
         raise ConfigError(msg, hint="name a file; it is replaced when all is done")
-    if not path.parent.is_dir():
-        msg = f"there is no folder {str(path.parent)!r} for the {what}"
+    folder = where(path).parent
+    if not folder.is_dir():
+        msg = f"there is no folder {str(folder)!r} for the {what}"
         raise ConfigError(msg, hint=f"make it, or write the {what} elsewhere")
-    if not os.access(path.parent, os.W_OK):
-        msg = f"the folder {str(path.parent)!r} of the {what} can't be written"
+    if not os.access(folder, os.W_OK):
+        msg = f"the folder {str(folder)!r} of the {what} can't be written"
         raise ConfigError(msg, hint=f"make it writable, or write the {what} elsewhere")
+
+
+def where(path: Path) -> Path:
+    """The file itself, where the path is a link to it."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def part_of(path: Path) -> Path:
     """A name beside the file, of no other, for what takes its place when it is whole."""
+    path = where(path)
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+
+
+def put(part: Path, path: Path) -> None:
+    """Let a part take the file's place, with the rights that the file had."""
+    path = where(path)
+    with suppress(OSError):  # there is none yet, or the folder's system has no rights
+        shutil.copymode(path, part)
+    part.replace(path)
 
 
 @contextmanager
@@ -47,7 +63,7 @@ def whole(path: Path) -> Iterator[Path]:
     try:
         yield part
         if part.exists():
-            part.replace(path)
+            put(part, path)
     finally:
         remove(part)
 

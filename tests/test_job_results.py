@@ -221,6 +221,24 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     assert [each.read_text() for each in tmp_path.iterdir()] == ["all"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links and rights of POSIX")
+@pytest.mark.parametrize("command", ["run", "sql"])
+def test_a_result_goes_where_a_link_leads_and_keeps_the_rights(
+    tmp_path: Path, jobs: Jobs, command: str
+) -> None:
+    real, link = tmp_path / "there" / "real.csv", tmp_path / "latest.csv"
+    real.parent.mkdir()
+    real.touch(0o600)
+    link.symlink_to(real)
+    query = "SELECT 1 AS one"
+    call = ["run", str(jobs.write(query)), "--to"] if command == "run" else ["sql", query, "--to"]
+    assert main([*call, str(link)]) == 0
+    assert link.is_symlink()
+    assert real.read_text() == "one\n1\n"
+    assert real.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in real.parent.iterdir()] == ["real.csv"]
+
+
 @pytest.mark.skipif(ROOT or sys.platform == "win32", reason="root may write anywhere")
 def test_a_folder_that_cant_be_written(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)

@@ -294,7 +294,7 @@ class _JobRun:
         if self.target is None or self._part is None:
             return
         try:
-            self._part.replace(self.target)
+            files.put(self._part, self.target)
         except OSError as error:
             reason = error.strerror or error
             msg = f"all is committed, but the result can't be put at {self.target}: {reason}"
