@@ -18,6 +18,7 @@ from sqlllm.cli import main
 from sqlllm.models import registry
 from sqlllm.runtime.runs import Job, Runs
 from sqlllm.runtime.statement import Statement
+from sqlllm.runtime.usage import Ledger
 from sqlllm.settings import Settings
 
 
@@ -313,3 +314,15 @@ def test_large_outputs_continue_where_they_were_interrupted(
     place = f"'{jobs.folder}/r.parquet'" if "COPY" in script else script.split()[2]
     query = f"SELECT count(*), count(DISTINCT a), bool_and(a = 'T' || i) FROM {place}"
     assert jobs.rows(query) == [(9000, 9000, True)]
+
+
+def test_a_statement_takes_no_longer_for_those_before_it(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was asked is counted as it is asked, not read again after each statement."""
+    read: list[str] = []
+    monkeypatch.setattr(Ledger, "_rows", lambda self, table, *_: read.append(table) or [])
+    script = ";".join(f"SELECT ai.complete('{i % 15}')" for i in range(20))
+    done = jobs.run(script)
+    assert (done.counts.distinct_inputs, done.counts.sent, done.counts.cached) == (20, 15, 5)
+    assert read == []

@@ -10,7 +10,7 @@ from sqlllm.runtime.runtime import Runtime
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Sums over the rows of `ai.usage`; `cost` is None where no model has a price."""
+    """Sums of what `ai.usage` has; `cost` is None where no model has a price."""
 
     rows: int = 0
     distinct_inputs: int = 0
@@ -71,6 +71,7 @@ class Asked:
 
     def step(self, runtime: Runtime) -> Counts:
         """What was asked since the last step."""
+        runtime.ledger.flush()  # whoever looks at `ai.usage`, or a process that is killed, has it
         now = self._sum(runtime)
         new, self._before = now - self._before, now
         self.total += new
@@ -78,9 +79,9 @@ class Asked:
 
     def _sum(self, runtime: Runtime) -> Counts:
         total = Counts()
-        for row in runtime.ledger.usage(runtime.ledger.run):
-            values: dict[str, Any] = {f.name: row[f.name] for f in fields(Counts)}
+        for model, sums in runtime.ledger.asked().items():
+            values: dict[str, Any] = {f.name: getattr(sums, f.name) for f in fields(Counts)}
             total += Counts(**values)
-            if row["model"] not in self.models:
-                self.models[row["model"]] = runtime.registry.get(row["model"]).fingerprint
+            if model not in self.models:
+                self.models[model] = runtime.registry.get(model).fingerprint
         return total

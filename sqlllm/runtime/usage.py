@@ -155,6 +155,7 @@ class Ledger:
         self._pid = os.getpid()
         self.session = uuid.uuid4().hex
         self._usage: dict[tuple[int, str, str], tuple[Usage, str | None]] = {}
+        self._asked: dict[tuple[str, str], Usage] = {}
         self._failures: deque[tuple[Any, ...]] = deque(maxlen=self.WAITING)
         self._spent: dict[str, Spent] = {}
         self._writes = 0
@@ -184,6 +185,8 @@ class Ledger:
             key = (entry.query_id, entry.function, entry.model)
             row, _ = self._usage.setdefault(key, (Usage(*key, started=entry.started), self.run))
             added(row, new)
+            if self.run is not None:
+                added(self._asked.setdefault((self.run, entry.model), Usage(*key)), new)
             if entry.sent:
                 added(self._totals.setdefault(key[1:], Usage(*key)), new)
             while len(self._usage) > self.WAITING:
@@ -243,10 +246,14 @@ class Ledger:
             else:
                 self._written()
 
-    def usage(self, run: str | None = None) -> list[dict[str, Any]]:
-        """The rows of `ai.usage`, oldest first: all, or those of a job's run."""
-        rows = self._rows("usage", _USAGE, "started, session, query_id, function, model", run)
-        rows += [self._row(row, of) for row, of in self._usage.values() if run in (None, of)]
+    def asked(self) -> dict[str, Usage]:
+        """What the run that asks now has asked so far, by model."""
+        return {model: sums for (run, model), sums in self._asked.items() if run == self.run}
+
+    def usage(self) -> list[dict[str, Any]]:
+        """The rows of `ai.usage`, oldest first."""
+        rows = self._rows("usage", _USAGE, "started, session, query_id, function, model")
+        rows += [self._row(row, run) for row, run in self._usage.values()]
         return [self._seen(_USAGE, row, "started") for row in rows]
 
     def failures(self) -> list[dict[str, Any]]:
@@ -263,16 +270,13 @@ class Ledger:
         """What this process has asked of a model on behalf of a function."""
         return self._totals.get((function, model)) or Usage(0, function, model)
 
-    def _rows(
-        self, table: str, columns: tuple[str, ...], order: str, run: str | None = None
-    ) -> list[Any]:
+    def _rows(self, table: str, columns: tuple[str, ...], order: str) -> list[Any]:
         """What is in the file: all, unless it can't be written."""
-        where = "coalesce(?, run, '') = coalesce(run, '')"  # NULL: every run, and what has none
-        sql = f"SELECT {', '.join(columns)} FROM {table} WHERE {where} ORDER BY {order}"
+        sql = f"SELECT {', '.join(columns)} FROM {table} ORDER BY {order}"
         with self._lock:
             self.flush()
             try:
-                return self._database.read(lambda con: con.execute(sql, (run,)).fetchall())
+                return self._database.read(lambda con: con.execute(sql).fetchall())
             except StorageError as error:
                 self._lost(error)
                 return []
