@@ -12,16 +12,24 @@ from pathlib import Path
 from sqlllm.errors import ConfigError
 
 
-def check(path: Path, what: str) -> None:
-    """Refuse what can't be written.
+def check(path: Path, what: str, **others: str | Path) -> None:
+    """Refuse what can't be written, or would be lost.
 
     Args:
         path: The file.
         what: What it is to be, for the message: `report`.
+        **others: Files that it must not be, by what they are: `database`.
 
     Raises:
-        ConfigError: There is a folder or a device, or no folder to write in.
+        ConfigError: There is a folder, a device or a database, or no folder to write in.
     """
+    for name, other in others.items():
+        if os.path.realpath(path) == os.path.realpath(other):
+            msg = f"the {what} {str(path)!r} would replace the {name}"
+            raise ConfigError(msg, hint="name another file")
+    if _is_database(path):
+        msg = f"the {what} {str(path)!r} would replace a database"
+        raise ConfigError(msg, hint="name another file, or remove that one")
     if path.is_dir():
         msg = f"the {what} {str(path)!r} is a folder"
         raise ConfigError(msg, hint=f"name a file in it, such as {str(path / what)!r}")
@@ -35,6 +43,18 @@ def check(path: Path, what: str) -> None:
     if not os.access(folder, os.W_OK):
         msg = f"the folder {str(folder)!r} of the {what} can't be written"
         raise ConfigError(msg, hint=f"make it writable, or write the {what} elsewhere")
+
+
+def _is_database(path: Path) -> bool:
+    """Whether there is a file of DuckDB's or SQLite's."""
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError:  # nobody may read it
+        return False
+    return head[8:12] == b"DUCK" or head.startswith(b"SQLite format 3")
 
 
 def where(path: Path) -> Path:

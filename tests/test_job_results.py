@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,32 @@ def test_warnings_are_events_for_machines(
     told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert told[0] == {"event": "warning", "message": "lost"}
     assert told[-1]["event"] == "run_done"
+
+
+@pytest.mark.parametrize("to", ["w.duckdb", "other.duckdb", "answers.sqlite", "job.sql"])
+@pytest.mark.parametrize("command", ["run", "sql"])
+def test_a_result_replaces_no_database_and_no_script(
+    jobs: Jobs, capsys: pytest.CaptureFixture[str], command: str, to: str
+) -> None:
+    for path in (jobs.database, jobs.folder / "other.duckdb"):
+        duckdb.connect(str(path)).close()
+    with closing(sqlite3.connect(jobs.folder / "answers.sqlite")) as con:
+        con.execute("CREATE TABLE t (x)")
+    script = str(jobs.write("SELECT 1"))
+    before = (jobs.folder / to).read_bytes()
+    if command == "sql" and to == "job.sql":
+        pytest.skip("it names no script")
+    call = ["run", script] if command == "run" else ["sql", "SELECT 1"]
+    assert main([*call, "-d", str(jobs.database), "--to", str(jobs.folder / to)]) in (1, 2)
+    assert "would replace" in capsys.readouterr().err
+    assert (jobs.folder / to).read_bytes() == before
+
+
+def test_a_result_is_not_the_report(jobs: Jobs) -> None:
+    page = jobs.folder / "page.html"
+    with pytest.raises(sqlllm.ConfigError, match="would replace the report"):
+        jobs.run("SELECT ai.complete('x')", to=page, report=page)
+    assert jobs.fake.inputs == []
 
 
 def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:

@@ -190,7 +190,11 @@ class _JobRun:
             msg = f"the last statement of {self.job.script} returns no rows to write"
             raise CallError(msg, hint="end the script with a SELECT, or leave out `to`")
         if self.job.to is not None:
-            files.check(self.job.to, "result")
+            others: dict[str, str | Path] = {"database": self.job.database}
+            others["script"] = self.job.script
+            if self.job.report is not None:
+                others["report"] = self.job.report
+            files.check(self.job.to, "result", **others)
         self.target = self.job.to or (self._spare if has_rows else None)
         self._part = files.part_of(self.target) if self.target is not None else None
         _check_cache(self.settings)
