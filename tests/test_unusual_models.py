@@ -145,6 +145,44 @@ def test_what_a_model_sets_for_generate_changes_nothing(tmp_path: Path) -> None:
     assert collect(CausalModel(folder, dtype="float32").complete(WRITE, texts)) == expected
 
 
+@pytest.mark.parametrize("kind", ["llama", "bloom"])
+def test_tokens_are_counted_once_whoever_runs_the_model(tmp_path: Path, kind: str) -> None:
+    """Behind `generate`, what stands before a text was counted twice."""
+    model = CausalModel(save(kind, tmp_path), dtype="float32")
+    prompt = prompt_of(model._tokenizer, WRITE)
+    around = len(prompt.head) + len(prompt.tail)
+    batches = list(model.complete(WRITE, TEXTS))
+    expected = sum(around + count for count in model.count_tokens(TEXTS))
+    assert sum(batch.prompt_tokens for batch in batches) == expected
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_rows_that_generate_has_no_memory_for_go_on_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    model = CausalModel(save("bloom", tmp_path), dtype="float32")
+    assert isinstance(model._engine, Plain)
+    task = sqlllm.Task("complete", max_tokens=10, temperature=temperature)
+    texts = ["ab", "cd", "ef", "gh", "ij", "longer"]
+    forward, passes, most = model._engine.model.forward, [0], [2]
+    expected = list(model.complete(task, texts))
+
+    def small(*, input_ids: Any, **options: Any) -> Any:
+        passes[0] += 1
+        if passes[0] > 4 and len(input_ids) > most[0]:  # in the middle of an answer
+            raise MemoryError
+        return forward(input_ids=input_ids, **options)
+
+    monkeypatch.setattr(model._engine.model, "forward", small)
+    found = list(model.complete(task, texts))
+    assert collect(found) == collect(expected)
+    for count in ("prompt_tokens", "completion_tokens"):
+        assert sum(getattr(b, count) for b in found) == sum(getattr(b, count) for b in expected)
+    most[0] = 0
+    with pytest.raises(sqlllm.ModelError, match="memory ran out over a single text"):
+        list(model.complete(task, texts))
+
+
 @pytest.mark.parametrize("truncate", [False, True])
 @pytest.mark.parametrize(
     "task",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlllm.engine.device import no_numbers
 from sqlllm.engine.engine import TOKENS, TRIED, inference
-from sqlllm.engine.memory import Budget
+from sqlllm.engine.memory import Budget, no_room, ran_out
 
 if TYPE_CHECKING:
     from sqlllm.engine.decoding import Row
@@ -63,30 +63,45 @@ class Plain:
         return scores
 
     def write(self, rows: Iterable[Row], picker: Picker) -> Iterator[list[Row]]:
-        """Write rows to their end, a batch at a time."""
+        """Write rows to their end, a batch at a time; one that has no room goes on in parts."""
+        left = list(rows)
+        while left:
+            longest = max(len(row.tokens) for row in left)
+            alike = [row for row in left if len(row.tokens) == longest]
+            most = max(row.most for row in alike)
+            part = alike[: max(min(self.budget.tokens // most, self.budget.rows), 1)]
+            try:
+                self._generate(part, picker)
+            except Exception as error:
+                if not ran_out(error):
+                    raise
+                if len(part) == 1:
+                    raise no_room(longest, error) from error
+                self.budget.halve(tokens=len(part) * most, rows=len(part))
+            else:
+                for row in part:
+                    row.done = True
+            done, left = [row for row in left if row.done], [row for row in left if not row.done]
+            yield done
+
+    def _generate(self, part: list[Row], picker: Picker) -> None:
         import torch
         from transformers import GenerationConfig, LogitsProcessorList
 
-        for alike in _same_length(list(rows), lambda row: len(row.tokens)):
-            size = max(min(self.budget.tokens // alike[0].most, self.budget.rows), 1)
-            for part in (alike[i : i + size] for i in range(0, len(alike), size)):
-                ids = torch.tensor([row.tokens for row in part], device=self.model.device)
-                config = GenerationConfig(
-                    do_sample=False,
-                    max_new_tokens=max(row.most - len(row.tokens) for row in part),
-                    eos_token_id=sorted(picker.ends),
-                    pad_token_id=min(picker.ends, default=0),
-                )
-                with inference():
-                    self.model.generate(
-                        ids,
-                        attention_mask=torch.ones_like(ids),
-                        generation_config=config,
-                        logits_processor=LogitsProcessorList([_Chosen(part, picker)]),
-                    )
-                for row in part:
-                    row.done = True
-                yield part
+        ids = torch.tensor([row.tokens for row in part], device=self.model.device)
+        config = GenerationConfig(
+            do_sample=False,
+            max_new_tokens=max(row.most - len(row.tokens) for row in part),
+            eos_token_id=sorted(picker.ends),
+            pad_token_id=min(picker.ends, default=0),
+        )
+        with inference():
+            self.model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                generation_config=config,
+                logits_processor=LogitsProcessorList([_Chosen(part, picker)]),
+            )
 
 
 class _Chosen:

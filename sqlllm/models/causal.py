@@ -233,6 +233,7 @@ class CausalModel(Model):
     ) -> Iterator[Batch]:
         """Rows as they finish; an empty batch after every pass, so that a query can be ended."""
         from sqlllm.engine.decoding import Row
+        from sqlllm.engine.engine import Engine
         from sqlllm.engine.picking import Picker, generator
 
         prompt = prompt_of(self._tokenizer, task)
@@ -262,8 +263,10 @@ class CausalModel(Model):
                 )
                 for at, body in part.bodies.items()
             )
+            # Rows that are read whole have the head in their own tokens.
+            head = len(part.head) if isinstance(self._engine, Engine) else 0
             for done in self._write(part.head, rows, picker):
-                yield self._answers(task, len(part.head), done)
+                yield self._answers(task, head, done)
 
     def _write(
         self, head: tuple[int, ...], rows: Iterable[Row], picker: Picker
