@@ -14,6 +14,7 @@ from tiny import CONFIGS, collect, reference, save
 from watched import Watched
 
 import sqlllm
+from sqlllm.engine.engine import Engine
 from sqlllm.engine.prompt import answers, encode, prompt_of
 from sqlllm.models.causal import CausalModel
 
@@ -98,6 +99,27 @@ def test_answers_are_those_of_whole_prompts_alone_and_together(
                 assert answer == all_of_them[row + 1]
             else:
                 np.testing.assert_allclose(answer, all_of_them[row + 1], atol=1e-5)
+
+
+def test_another_query_that_puts_its_texts_there_meanwhile(llama: Path) -> None:
+    """Rows were read behind what the other's texts begin with, where their own had been."""
+    model = CausalModel(llama, dtype="float32")
+    engine = model._engine
+    assert isinstance(engine, Engine)
+    expected = collect(model.answer(QUESTIONS[1], TEXTS))
+    other = tuple(encode(model._tokenizer, "what other texts begin with"))
+
+    class Meanwhile(dict[Any, Any]):
+        def get(self, key: Any, default: Any = None) -> Any:
+            engine.texts._add(other, {})
+            return super().get(key, default)
+
+    with closing(model.blocks(TEXTS)) as sizes:
+        next(sizes)
+        collect(model.answer(QUESTIONS[0], TEXTS))
+        engine.texts._there = Meanwhile(engine.texts._there)
+        for row, odds in collect(model.answer(QUESTIONS[1], TEXTS)).items():
+            np.testing.assert_allclose(odds, expected[row], atol=1e-5)
 
 
 def test_a_text_is_read_once(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:

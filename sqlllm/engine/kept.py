@@ -180,10 +180,12 @@ class KeptTexts:
 
     def _known(self, head: Tokens, whole: Mapping[int, Tokens]) -> Beginning:
         """The rows whose texts are there; if other texts came, behind what all of these share."""
-        size = len(self._head)
-        if self._there and all(text[:size] == self._head for text in whole.values()):
-            found = {row: b for row, text in whole.items() if (b := self._there.get(text))}
-            return Beginning(self._head, found)
+        with self._lock:  # another query may put its own there meanwhile
+            same, there = self._head, self._there
+        size = len(same)
+        if there and all(text[:size] == same for text in whole.values()):
+            found = {row: b for row, text in whole.items() if (b := there.get(text))}
+            return Beginning(same, found)
         self.clear()
         texts = list(whole.values())
         return Beginning(texts[0][: max(common(texts), len(head))] if texts else head, {})
