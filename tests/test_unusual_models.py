@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,14 @@ def test_what_a_model_sets_for_generate_changes_nothing(tmp_path: Path) -> None:
     assert collect(CausalModel(folder, dtype="float32").complete(WRITE, texts)) == expected
 
 
+def test_temperatures_that_float32_has_no_numbers_for(tmp_path: Path) -> None:
+    model = CausalModel(save("llama", tmp_path), dtype="float32")
+    cold, hot = (replace(WRITE, temperature=each, top_p=0.9) for each in (5e-324, 1e300))
+    assert collect(model.complete(cold, TEXTS)) == collect(model.complete(WRITE, TEXTS))
+    found = collect(model.complete(replace(hot, pattern="[a-c]{4}"), TEXTS))
+    assert all(len(answer) == 4 and set(answer) <= set("abc") for answer in found.values())
+
+
 @pytest.mark.parametrize("kind", ["llama", "bloom"])
 def test_tokens_are_counted_once_whoever_runs_the_model(tmp_path: Path, kind: str) -> None:
     """Behind `generate`, what stands before a text was counted twice."""
@@ -196,8 +205,6 @@ def test_a_question_that_leaves_no_room_for_a_text(
     tmp_path: Path, task: sqlllm.Task, truncate: bool
 ) -> None:
     """Cut to nothing, all texts had one answer."""
-    from dataclasses import replace
-
     model = CausalModel(save("llama", tmp_path), dtype="float32")
     with pytest.raises(sqlllm.InputTooLong, match="leave none for a text") as caught:
         collect(model.answer(replace(task, truncate=truncate), ["one", "two"]))

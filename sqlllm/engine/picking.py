@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from sqlllm.engine.grammar import Grammar
 
 
+COLDEST, HOTTEST = 1e-30, 1e30
+"""Temperatures between which logits divided by them are numbers; beyond, nothing would differ."""
+
+
 class Picker:
     """Writes the tokens that a forward pass makes probable.
 
@@ -34,7 +38,7 @@ class Picker:
     ) -> None:
         self.ends = ends
         self.stopped = stopped
-        self.temperature = temperature
+        self.temperature = min(max(temperature, COLDEST), HOTTEST) if temperature else 0.0
         self.top_p = top_p
         self.grammar = grammar
 
