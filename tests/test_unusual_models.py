@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -231,6 +232,20 @@ def test_what_a_pass_that_ran_out_of_memory_held_is_free_when_it_is_tried_again(
     lengths = dict.fromkeys(range(4), 5)
     assert sum(count for _, count in halving(lengths, Budget(20, 4), run)) == 4
     assert len(held) > 4
+
+
+def test_rows_that_have_room_one_at_a_time() -> None:
+    alone = threading.Lock()
+
+    def run(rows: list[int]) -> int:
+        if not alone.acquire(blocking=False):
+            raise MemoryError
+        time.sleep(0.05)
+        alone.release()
+        return len(rows)
+
+    found = list(halving({0: 100, 1: 90, 2: 80}, Budget(100, 1), run, at_once=2))
+    assert sorted(row for rows, _ in found for row in rows) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("message", ["CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling x"])

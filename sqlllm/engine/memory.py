@@ -184,13 +184,17 @@ def halving(
     left = dict(lengths)
     while left:
         batches = list(by_tokens(left, budget.tokens, at_once))
-        for rows, result in beside(tried, batches, min(at_once, len(batches))):
+        at_once = min(at_once, len(batches))
+        for rows, result in beside(tried, batches, at_once):
             if not isinstance(result, _NoRoom):
                 yield rows, result
                 for row in rows:
                     del left[row]
             elif (longer := spare()) is not None:
                 left = {row: longer[row] for row in left}
+                break
+            elif len(rows) == 1 and at_once > 1:
+                at_once = 1  # what ran beside it may have had the room
                 break
             elif len(rows) == 1:
                 raise no_room(left[rows[0]], result.error) from result.error
