@@ -48,7 +48,7 @@ def test_what_takes_the_place_after_the_commit_fails_is_told_apart(
     assert main(call) == 5
 
 
-@pytest.mark.parametrize("what", ["folder", "nowhere", "device", "dot"])
+@pytest.mark.parametrize("what", ["folder", "nowhere", "device", "dot", "ending"])
 @pytest.mark.parametrize("command", ["run", "sql"])
 def test_a_result_that_cant_be_written_is_refused_first(
     jobs: Jobs, capsys: pytest.CaptureFixture[str], command: str, what: str
@@ -59,6 +59,7 @@ def test_a_result_that_cant_be_written_is_refused_first(
         "nowhere": (jobs.folder / "no" / "o.csv", "there is no folder"),
         "device": (Path(os.devnull), "is no file"),
         "dot": (Path(), "is a folder"),
+        "ending": (jobs.folder / "o.csv.gz", "doesn't tell the format"),
     }[what]
     with pytest.raises(sqlllm.ConfigError, match=why):
         jobs.run(WRITES, to=to)

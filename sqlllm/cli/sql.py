@@ -70,12 +70,13 @@ def run(
         raise CallError(msg, hint="end with a SELECT, or leave out --to")
     if to is not None:
         files.check(to, "result")
+    form = form or form_of(to)
     target = to or (spare if has_rows else None)
     for step in script:
         if step is script[-1] and target is not None:
             screen = output.screen() if to is None else None
             with files.whole(target) as part:
-                save(db, step, part, form or form_of(to), screen=screen)
+                save(db, step, part, form, screen=screen)
         else:
             db.execute(step.text)
             drained(db)

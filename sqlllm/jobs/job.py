@@ -97,8 +97,16 @@ class JobFile:
 
 
 def form_of(path: Path | None) -> str:
-    """The format that a file's name stands for; a table for others."""
-    return SUFFIXES.get(path.suffix.lower() if path else "", "table")
+    """The format that a file's name stands for; a table where the name has no ending.
+
+    Raises:
+        ConfigError: It ends otherwise: a table cut for reading is no `.tsv` and no `.csv.gz`.
+    """
+    ending = path.suffix.lower() if path else ""
+    if ending and ending not in SUFFIXES:
+        msg = f"{str(path)!r} doesn't tell the format: it ends with none of {', '.join(SUFFIXES)}"
+        raise ConfigError(msg, hint=f"say it, by `output`: {', '.join(FORMATS)}")
+    return SUFFIXES.get(ending, "table")
 
 
 TYPES: dict[str, tuple[type, str]] = {

@@ -195,6 +195,7 @@ class _JobRun:
             if self.job.report is not None:
                 others["report"] = self.job.report
             files.check(self.job.to, "result", **others)
+        self.form = self.job.form
         self.target = self.job.to or (self._spare if has_rows else None)
         self._part = files.part_of(self.target) if self.target is not None else None
         _check_cache(self.settings)
@@ -289,7 +290,7 @@ class _JobRun:
     def _run_step(self, db: Connection, number: int, step: Step) -> None:
         if self._part is not None and number == len(self.script):
             screen = self._screen if self.job.to is None else None
-            save(db, step, self._part, self.job.form, screen=screen, null=self._null)
+            save(db, step, self._part, self.form, screen=screen, null=self._null)
         else:
             db.execute(step.text)
             drained(db)
