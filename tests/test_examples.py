@@ -83,6 +83,8 @@ def test_the_readmes_python_runs_as_printed(tmp_path: Path) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     sql, polars, *others = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert "minilm" in run("-c", sql)
+    (own,) = [text for text in others if "sqlllm.Model" in text]
+    assert run("-c", own) == "[('HELLO',)]\n"
     pytest.importorskip("duckdb_engine", reason="duckdb-engine is not installed")
     pytest.importorskip("ibis", reason="Ibis is not installed")
     ours = "\n".join(text for text in others if "sqlalchemy" in text or "ibis" in text)

@@ -37,7 +37,7 @@ functions that ask a model have these (…), unless their signature says otherwi
 **Errors**: an answer that failed, was cut off or has the wrong form is never returned as a value.
 `ai.try_<function>(...)` takes the same arguments but `on_error` and returns
 `STRUCT(value, error)`; one of the two is NULL, and nothing about a model or its answers stops the
-query. There is one for every function that has `on_error`.
+query. There is one for every function that has `on_error`, but for `ai.search`, which is a table.
 """
 
 

@@ -70,7 +70,11 @@ class Model:
     remote: ClassVar[bool] = False
 
     def complete(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
-        """Text that continues each prompt."""
+        """Text that continues each prompt.
+
+        A form is the model's to keep: what doesn't match `task.pattern`, or is JSON but not valid
+        against `task.schema`, is returned as it is. So are `task.stop` and `task.max_tokens`.
+        """
         raise self.cannot("complete")
 
     def choose(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
