@@ -59,6 +59,28 @@ def test_each_call_sends_its_distinct_inputs_in_one_batch(
     assert len(rows) > 0
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT id < 5 AND ai.filter(x, 'q') FROM many",
+        "SELECT ai.filter(x, 'q') OR id >= 5 FROM many",
+        "SELECT count(*) FILTER (WHERE id < 5 AND ai.filter(x, 'q')) FROM many",
+        "SELECT string_agg(ai.complete(x), ',') FILTER (WHERE id < 5) FROM many",
+    ],
+)
+def test_what_needs_no_model_decides_first_in_columns_without_a_name(
+    many: tuple[sqlllm.Connection, sqlllm.FakeModel], query: str
+) -> None:
+    db, fake = many
+    rows = db.execute(query).fetchall()
+    names = [column[0] for column in db.description]
+    assert fake.batches == [5]
+    with sqlllm.connect(models={"fake": fake}, model="fake", rewrite=False) as plain:
+        plain.execute(f"CREATE TABLE many AS {MANY}")
+        assert sorted(plain.execute(query).fetchall()) == sorted(rows)
+        assert [column[0] for column in plain.description] == names
+
+
 def test_texts_take_no_room_of_answers(
     many: tuple[sqlllm.Connection, sqlllm.FakeModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,9 @@ from sqlglot import exp
 
 from sqlllm.rewrite.calls import ancestors, asks, calls
 
+GUARDED, NAMED = "guarded", "named"
+"""Marks on what a rule put in place of an expression, and on the block that names a result."""
+
 MOST = 24
 """Conditions before a call that are written out: each call repeats those before it."""
 
@@ -114,6 +117,7 @@ def cheap_first(select: exp.Select) -> exp.Select:
     if not any(asks(node) for node in select.find_all(exp.And, exp.Or, exp.Filter)):
         return select
     new = select.copy()
+    new.meta[NAMED] = select.parent is None or isinstance(select.parent, exp.Create | exp.Copy)
     guard_junctions(new)
     for filtered in list(new.find_all(exp.Filter)):
         if _of_block(filtered, new) and _keeps_its_name(filtered):
@@ -137,12 +141,14 @@ def _of_block(node: exp.Expr, select: exp.Select) -> bool:
 
 
 def _keeps_its_name(node: exp.Expr) -> bool:
-    """Whether no column of the result is named after the expression."""
+    """Whether no column is named after the expression, or it gets its name back (`NAMED`)."""
     while isinstance(node.parent, exp.Expr) and not isinstance(node.parent, exp.Select):
         if isinstance(node.parent, exp.Alias):
             return True
         node = node.parent
-    return node.arg_key != "expressions"
+    if node.arg_key != "expressions" or node.parent is None:
+        return True
+    return bool(node.parent.meta.get(NAMED))
 
 
 def _order(junction: exp.Connector) -> None:
@@ -154,17 +160,11 @@ def _order(junction: exp.Connector) -> None:
     if not _filters(junction):
         passes = kind is exp.And
         first = _join(kind, cheap)
-        junction.replace(
-            exp.Case(
-                ifs=[
-                    exp.If(
-                        this=_is_not(first, exp.Boolean(this=not passes)),
-                        true=_join(kind, [*cheap, *(term for term in terms if asks(term))]),
-                    )
-                ],
-                default=exp.Boolean(this=not passes),
-            )
+        guarded = exp.If(
+            this=_is_not(first, exp.Boolean(this=not passes)),
+            true=_join(kind, [*cheap, *(term for term in terms if asks(term))]),
         )
+        junction.replace(_marked(exp.Case(ifs=[guarded], default=exp.Boolean(this=not passes))))
     elif kind is exp.Or:
         junction.replace(_join(kind, [*cheap, *(term for term in terms if asks(term))]))
 
@@ -186,7 +186,9 @@ def _filters(junction: exp.Expr) -> bool:
     if isinstance(junction.parent, exp.If):
         case = junction.parent.parent
         return junction.arg_key == "this" and not (isinstance(case, exp.Case) and case.this)
-    return isinstance(junction.parent, exp.Where | exp.Join)
+    if isinstance(junction.parent, exp.Where):  # an aggregate's FILTER asks for both sides
+        return not isinstance(junction.parent.parent, exp.Filter)
+    return isinstance(junction.parent, exp.Join)
 
 
 def _guard_aggregate(filtered: exp.Filter) -> None:
@@ -197,4 +199,14 @@ def _guard_aggregate(filtered: exp.Filter) -> None:
     if isinstance(inner, exp.Distinct | exp.Order):
         return
     guard = filtered.expression.this.copy()
-    inner.replace(exp.Case(ifs=[exp.If(this=guard, true=inner.copy())]))
+    inner.replace(_marked(exp.Case(ifs=[exp.If(this=guard, true=inner.copy())])))
+
+
+def _marked(case: exp.Case) -> exp.Case:
+    case.meta[GUARDED] = True
+    return case
+
+
+def is_guarded(projection: exp.Expr) -> bool:
+    """Whether the rule changed a part of it."""
+    return any(case.meta.get(GUARDED) for case in projection.find_all(exp.Case))

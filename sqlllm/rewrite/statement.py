@@ -19,7 +19,7 @@ from sqlllm.rewrite.calls import asks
 from sqlllm.rewrite.candidates import candidates, has_strategy
 from sqlllm.rewrite.early_stop import early_stop
 from sqlllm.rewrite.gather import Gatherer
-from sqlllm.rewrite.guard import cheap_first
+from sqlllm.rewrite.guard import cheap_first, is_guarded
 from sqlllm.rewrite.meaning import is_same
 from sqlllm.rewrite.over_lists import open_aggregates, unopened
 from sqlllm.rewrite.parser import AiDuckDB, binds_otherwise
@@ -96,7 +96,8 @@ def _rewrite(
         notes.append("left as it stands: the rule `aggregates` is off")
         return statement, []
     fired, qualifies = _apply(tree, on, columns, lazy)
-    renamed = renamed or qualifies
+    guarded = any(_is_unnamed(p) and is_guarded(p) for p in _result(_shown(tree)))
+    renamed = renamed or qualifies or guarded
     if not fired:
         return statement, []
     shown = _shown(tree)
@@ -106,6 +107,8 @@ def _rewrite(
     # What DuckDB can't bind as it was written it can now.
     bound = written(shown) if other and "aliases" in fired else query
     if other and not _keep_names(shown, bound, columns):
+        if guarded:
+            return _rewrite(statement, set(on) - {"guards"}, columns, notes, lazy=lazy)
         notes.append("left as it stands: a column without a name would be renamed; write AS")
         return statement, []
     try:
