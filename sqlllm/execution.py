@@ -61,9 +61,14 @@ class Execution:
         several = len(made.statements) > 1
         if not several and not made.rewritten:
             return self.guard(call, made.sql, *args, **options)
-        found = self._con.extract_statements(query)  # with a syntax error no statement runs
+        try:
+            found = self._con.extract_statements(query)  # with a syntax error no statement runs
+        except duckdb.ParserException:
+            if made.rewritten:
+                raise
+            found = []
         if len(found) < len(made.statements) and not made.rewritten:
-            return self.guard(call, made.sql, *args, **options)  # DuckDB splits it otherwise
+            return self.guard(call, made.sql, *args, **options)  # DuckDB splits or refuses it
         *before, last = made.statements
         for statement in before:
             self.statement(seen(self._con.execute), again(statement))
