@@ -112,9 +112,12 @@ def _rewrite(
         notes.append("left as it stands: a column without a name would be renamed; write AS")
         return statement, []
     try:
-        if not MOVING.isdisjoint(fired) and _is_unbound(shown, query, columns):
-            return _rewrite(statement, set(on) - MOVING, columns, notes, lazy=lazy)
-        return prefix + written(tree), fired
+        made = written(tree)
+        if not MOVING.isdisjoint(fired) and isinstance(shown, exp.Query):  # else it is run, too
+            moved = made if shown is tree else written(shown)
+            if _is_unbound(moved, query, columns):
+                return _rewrite(statement, set(on) - MOVING, columns, notes, lazy=lazy)
+        return prefix + made, fired
     except UnsupportedError as error:
         notes.append(f"left as it stands: {first_line(error)}")
         return statement, []
@@ -128,12 +131,10 @@ def _is_read_alike(tree: exp.Expr, text: str) -> bool:
     return is_same(numbered(query_of(text) if query is not tree else text), written(query))
 
 
-def _is_unbound(shown: exp.Expr, query: str, columns: Columns) -> bool:
+def _is_unbound(made: str, query: str, columns: Columns) -> bool:
     """Whether DuckDB can bind a query, but not what was made of it: within a transaction, trying
     to run that would end the transaction."""
-    if not isinstance(shown, exp.Query):
-        return False  # what writes is run, not only bound
-    return columns(written(shown)) is None and columns(query) is not None
+    return columns(made) is None and columns(query) is not None
 
 
 def written(tree: exp.Expr) -> str:
