@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +53,7 @@ def smollm2() -> Path:
 def pytest_configure() -> None:
     """What is set up for a whole module keeps its answers here, not in the user's files."""
     folder = tempfile.mkdtemp(prefix="sqlllm-tests-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # after what others write at exit
     os.environ["SQLLLM_CACHE_FILE"] = f"{folder}/answers.sqlite"
     os.environ["SQLLLM_STATE_FILE"] = f"{folder}/state.sqlite"
 
