@@ -8,6 +8,7 @@ same thing can be written.
 from __future__ import annotations
 
 import json
+import os
 import re
 from functools import cache
 from typing import Any
@@ -50,7 +51,7 @@ def is_same(text: str, other: str) -> bool:
     """
     if duckdb.__version__ < "2":
         return True
-    with _own().cursor() as con:
+    with _own(os.getpid()).cursor() as con:
         row = con.execute(
             "SELECT json_serialize_sql($1::VARCHAR), json_serialize_sql($2::VARCHAR)",
             [text, other],
@@ -63,15 +64,18 @@ def is_same(text: str, other: str) -> bool:
 
 
 @cache
-def _own() -> duckdb.DuckDBPyConnection:
-    """A connection of our own: whatever the user's is in the middle of goes on."""
+def _own(process: int) -> duckdb.DuckDBPyConnection:
+    """A connection of our own: whatever the user's is in the middle of goes on.
+
+    One for each process, since a fork may find that of its parent in the middle of something.
+    """
     return duckdb.connect()
 
 
 @cache
 def _names() -> tuple[dict[str, str], dict[str, str]]:
     """Other names of functions and of types -> the one that stands for all."""
-    with _own().cursor() as con:
+    with _own(os.getpid()).cursor() as con:
         functions = con.execute(
             "SELECT DISTINCT function_name, alias_of FROM duckdb_functions() WHERE alias_of <> ''"
         ).fetchall()

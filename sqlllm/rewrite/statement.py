@@ -21,12 +21,12 @@ from sqlllm.rewrite.early_stop import early_stop
 from sqlllm.rewrite.gather import Gatherer
 from sqlllm.rewrite.guard import cheap_first, is_guarded
 from sqlllm.rewrite.meaning import is_same
+from sqlllm.rewrite.naming import has_unnamed, is_unnamed, keep_names, result_of, shown_of
 from sqlllm.rewrite.over_lists import open_aggregates, unopened
 from sqlllm.rewrite.parser import AiDuckDB, binds_otherwise
 from sqlllm.rewrite.qualify import qualified
 from sqlllm.rewrite.script import EXPLAIN, numbered, query_of, same_words
 from sqlllm.rewrite.search import search
-from sqlllm.rewrite.source import place_of
 from sqlllm.rewrite.timing import own_calls
 from sqlllm.rewrite.used import used_columns
 from sqlllm.rewrite.windows import windows
@@ -81,32 +81,32 @@ def _rewrite(
     tree = parse(text, notes)
     if tree is None:
         return statement, []
-    shown = _shown(tree)
+    shown = shown_of(tree)
     query = query_of(text) if shown is not tree else text
     try:
         if not _is_read_alike(tree, text):
             notes.append("left as it stands: to DuckDB it is another query than to sqlglot")
             return statement, []
-        plain = written(shown) if _has_unnamed(shown) else ""
+        plain = written(shown) if has_unnamed(shown) else ""
     except UnsupportedError as error:
         notes.append(f"left as it stands: {first_line(error)}")
         return statement, []
-    renamed = "aggregates" in on and open_aggregates(tree, _result(shown), columns)
+    renamed = "aggregates" in on and open_aggregates(tree, result_of(shown), columns)
     if any(True for _ in unopened(tree)):
         notes.append("left as it stands: the rule `aggregates` is off")
         return statement, []
     fired, qualifies = _apply(tree, on, columns, lazy)
-    guarded = any(_is_unnamed(p) and is_guarded(p) for p in _result(_shown(tree)))
+    guarded = any(is_unnamed(p) and is_guarded(p) for p in result_of(shown_of(tree)))
     renamed = renamed or qualifies or guarded
     if not fired:
         return statement, []
-    shown = _shown(tree)
+    shown = shown_of(tree)
     # DuckDB names a window as its function is written, others in lower case.
-    named = not any(p.find(exp.Window) for p in _result(shown) if _is_unnamed(p))
+    named = not any(p.find(exp.Window) for p in result_of(shown) if is_unnamed(p))
     other = bool(plain) and (renamed or not named or not same_words(numbered(query), plain))
     # What DuckDB can't bind as it was written it can now.
     bound = written(shown) if other and "aliases" in fired else query
-    if other and not _keep_names(shown, bound, columns):
+    if other and not keep_names(shown, bound, columns):
         if guarded:
             return _rewrite(statement, set(on) - {"guards"}, columns, notes, lazy=lazy)
         notes.append("left as it stands: a column without a name would be renamed; write AS")
@@ -125,7 +125,7 @@ def _rewrite(
 
 def _is_read_alike(tree: exp.Expr, text: str) -> bool:
     """Whether DuckDB reads the query of a statement as sqlglot does."""
-    query = tree.expression if isinstance(tree, exp.Insert) else _shown(tree)
+    query = tree.expression if isinstance(tree, exp.Insert) else shown_of(tree)
     if not isinstance(query, exp.Query) or (query is not tree and tree.args.get("with_")):
         return True
     return is_same(numbered(query_of(text) if query is not tree else text), written(query))
@@ -270,51 +270,6 @@ def _is_part(block: exp.Select) -> bool:
     return isinstance(parent, exp.SetOperation)
 
 
-def _keep_names(tree: exp.Expr, original: str, columns: Columns) -> bool:
-    """Name the result's columns as DuckDB names them, after the text that the user wrote.
-
-    False where the names can't be found out.
-    """
-    projections = _result(tree)
-    if not any(map(_is_unnamed, projections)):
-        return True  # a rule has named them
-    known = columns(original)
-    if known is None:
-        return False
-    for i, projection in enumerate(list(projections)):
-        if not _is_unnamed(projection):
-            continue
-        place = place_of(i, projections, len(known))
-        if place is None:
-            return False
-        projections[i].replace(exp.alias_(projection.copy(), known[place], quoted=True))
-    return True
-
-
-def _shown(tree: exp.Expr) -> exp.Expr:
-    """The query whose columns get names that somebody sees: a result's, a table's, a file's."""
-    query = tree.expression if isinstance(tree, exp.Create) else tree.this
-    made = isinstance(tree, exp.Create | exp.Copy) and isinstance(query, exp.Query)
-    return query if made and not isinstance(tree.this, exp.Schema) else tree
-
-
-def _result(tree: exp.Expr) -> list[exp.Expr]:
-    """The select list that names the columns of a query's result."""
-    block = tree
-    while isinstance(block, exp.SetOperation | exp.Subquery):
-        block = block.this
-    is_query = isinstance(tree, exp.Query) and isinstance(block, exp.Select)
-    return block.expressions if is_query else []
-
-
-def _has_unnamed(tree: exp.Expr) -> bool:
-    return any(map(_is_unnamed, _result(tree)))
-
-
-def _is_unnamed(projection: exp.Expr) -> bool:
-    return not projection.is_star and not isinstance(projection, exp.Alias | exp.Column)
-
-
 def _may_be_qualified(block: exp.Select, step: Container[str]) -> bool:
     """Whether a rule of the step may need tables with its columns, and all else has a name."""
     if not block.args.get("joins") or not asks(block):
@@ -327,7 +282,7 @@ def _may_be_qualified(block: exp.Select, step: Container[str]) -> bool:
         return False
     if "after_limit" in step and not block.args.get("limit"):
         return False
-    return block.parent is None or not any(map(_is_unnamed, block.expressions))
+    return block.parent is None or not any(map(is_unnamed, block.expressions))
 
 
 def _in_recursion(block: exp.Select) -> bool:
