@@ -48,11 +48,11 @@ bench-search: .venv/.ready
 bench-cache: .venv/.ready
 	$(PY) tests/bench_cache.py
 
-# Several questions about the same texts, with the text first and the question first; the README's figures.
+# Several questions about the same texts, with the text first and the question first; the figures of sqlllm/engine.
 bench-text-first: .venv/.ready
 	$(PY) tests/bench_text_first.py
 
-# A semantic join, its left texts read once and with every pair; the README's figures.
+# A semantic join, its left texts read once and with every pair; the figures of sqlllm/engine.
 bench-join: .venv/.ready
 	$(PY) tests/bench_join.py
 

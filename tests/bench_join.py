@@ -1,6 +1,6 @@
 """A semantic join whose left texts are read once, and the same with every pair read whole.
 
-`make bench-join`: the seconds of one query, round by round, in one run; the README's figures.
+`make bench-join`: the seconds of one query, round by round, in one run, as sqlllm/engine tells.
 """
 
 from __future__ import annotations
