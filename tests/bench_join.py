@@ -1,6 +1,6 @@
 """A semantic join whose left texts are read once, and the same with every pair read whole.
 
-`make bench-join`: the seconds of one query, round by round, in one run, as sqlllm/engine tells.
+`make bench-join`: the seconds of one query, round by round, in one run.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Several questions about the same texts, with the text first and with the question first.
 
-`make bench-text-first`: the seconds of one query, round by round, in one run, as sqlllm/engine tells.
+`make bench-text-first`: the seconds of one query, round by round, in one run.
 What is asked differs in the order of its parts, and so may the answers: this measures time alone.
 """
 
