@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from sqlllm.errors import CallError, SqlllmError
-from sqlllm.runtime.runtime import Caller, Runtime
+from sqlllm.runtime.asking import Caller
+from sqlllm.runtime.runtime import Runtime
 from sqlllm.runtime.statement import Statement
 from sqlllm.settings import check_on_error
 from sqlllm.task import Task

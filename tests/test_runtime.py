@@ -10,10 +10,11 @@ import pyarrow as pa
 import pytest
 
 import sqlllm
+from sqlllm.runtime.asking import Caller
 from sqlllm.runtime.cache import BlockCache
 from sqlllm.runtime.flight import Flights, Ticket
 from sqlllm.runtime.keys import Lane
-from sqlllm.runtime.runtime import Caller, Runtime
+from sqlllm.runtime.runtime import Runtime
 
 
 def test_an_answer_that_lands_after_the_look_up_is_not_asked_for_again(

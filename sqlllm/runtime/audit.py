@@ -11,13 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sqlllm.errors import SqlllmError, StorageError
+from sqlllm.runtime.asking import Asking
 from sqlllm.settings import Settings
-
-if TYPE_CHECKING:
-    from sqlllm.runtime.runtime import _Asking as Asking
 
 Outcome = SqlllmError | str
 """Why there is no answer, or `ok`, or `unknown` of an input that may have been sent."""

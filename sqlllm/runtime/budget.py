@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sqlllm.errors import BudgetExceeded, ConfigError, SqlllmError
 from sqlllm.models.answers import room
 from sqlllm.models.base import Batch, Model
+from sqlllm.runtime.asking import Asking
 from sqlllm.runtime.scope import Needs, Part, Scope, counts_tokens
 from sqlllm.runtime.usage import Ledger, Spent, Tally, today
 from sqlllm.settings import Settings
-
-if TYPE_CHECKING:
-    from sqlllm.runtime.runtime import _Asking as Asking
-    from sqlllm.task import Task
+from sqlllm.task import Task
 
 
 class Meter:

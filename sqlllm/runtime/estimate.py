@@ -9,9 +9,10 @@ from typing import Any
 import pyarrow as pa
 
 from sqlllm.errors import SqlllmError
+from sqlllm.runtime.asking import Caller
 from sqlllm.runtime.caches import cache_for
 from sqlllm.runtime.keys import keys_of
-from sqlllm.runtime.runtime import Caller, Runtime, nobody
+from sqlllm.runtime.runtime import Runtime, nobody
 from sqlllm.task import Task
 
 SAMPLE = 1000  # texts whose tokens are counted; the rest is taken to be like them
@@ -59,12 +60,12 @@ class Estimator(Runtime):
 
     def run(self, task: Task, inputs: pa.Array, caller: Caller) -> pa.DictionaryArray:
         """Note the cost of asking about inputs."""
-        model, task = self.asked(task, caller.model)
-        lane, texts = self.lane(model, task), inputs.drop_null().unique()
+        lane, texts = self.lane(task, caller.model), inputs.drop_null().unique()
+        model = lane.model
         found = cache_for(model, self.settings).find(lane, keys_of(texts))
         missing = texts.filter(found.is_null()).to_pylist()
         rate = self.ledger.seconds_per_input(caller.function, model.name)
-        behind = tuple(model.behind(task)) if missing and not caller.part else ()
+        behind = tuple(model.behind(lane.task)) if missing and not caller.part else ()
         self.costs.append(
             Cost(
                 lane.digest.hex(),
@@ -75,7 +76,7 @@ class Estimator(Runtime):
                 rate * len(missing) if rate is not None else None,
                 _digest(texts) if behind else "",
                 behind,
-                task.text_first,
+                lane.task.text_first,
                 "; ".join(note for note in (PARTS if caller.part else "", model.note) if note),
             )
         )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,7 @@ from sqlllm.errors import ModelError, SqlllmError, excerpt, first_line
 from sqlllm.models.base import Batch, Model
 from sqlllm.models.registry import BUILTIN_EMBEDDING, Registry, default_model
 from sqlllm.runtime.answers import ASKED, Answers, Array, to_numpy
+from sqlllm.runtime.asking import Asking, Caller
 from sqlllm.runtime.caches import cache_for, memo
 from sqlllm.runtime.encoding import Form, column_of, encode
 from sqlllm.runtime.flight import Flights, Ticket, landed
@@ -24,58 +24,15 @@ from sqlllm.runtime.memory import give_back
 from sqlllm.runtime.progress import Deferred, Progress, Work, progress_for
 from sqlllm.runtime.sending import Sender, check_listed, check_place
 from sqlllm.runtime.state import state
-from sqlllm.runtime.statement import Statement
 from sqlllm.runtime.statements import Statements
 from sqlllm.runtime.texts import Texts
 from sqlllm.runtime.trace import report
 from sqlllm.runtime.usage import Failure, Ledger, Usage
 from sqlllm.settings import Settings, state_path
-
-if TYPE_CHECKING:
-    from sqlllm.task import Task
-
+from sqlllm.task import Task
 
 FOUND = 1 << 16
 """Inputs that are looked up in the cache at a time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """On whose behalf a task runs.
-
-    Attributes:
-        function: The SQL function, for `ai.usage`.
-        query_id: DuckDB's number of the query.
-        model: The model that the call or the session named, or None.
-        on_error: The policy that the call named, or None.
-        connection_id: DuckDB's number of the connection.
-        rows: How many rows the inputs stand for, where they are asked ahead of them; else None.
-        failures: Gets why an input has no answer, by text, under `on_error = 'null'`.
-        part: Whether the inputs are parts of rows, which are counted where they are put together.
-    """
-
-    function: str
-    query_id: int = 0
-    model: str | None = None
-    on_error: str | None = None
-    connection_id: int = 0
-    rows: int | None = None
-    failures: dict[str, str] | None = None
-    part: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Asking:
-    """One task on one model, on behalf of a caller."""
-
-    model: Model
-    task: Task
-    lane: Lane
-    caller: Caller
-    usage: Usage
-    statement: Statement
-    total: int  # distinct inputs
-    began: float
 
 
 class Runtime:
@@ -104,20 +61,16 @@ class Runtime:
         check_place(settings, model)
         return model
 
-    def asked(self, task: Task, name: str | None) -> tuple[Model, Task]:
+    def lane(self, task: Task, name: str | None) -> Lane:
         """The model that answers, and what it is asked: the text first, if the settings say so."""
         model = self.model_for(task, name)
         if self.settings.text_first and model.reads_prompts and task.asks:
             task = replace(task, text_first=True)
-        return model, task
+        return Lane(model, task, half=self.settings.vectors == "float16")
 
     def width(self, name: str | None) -> int | None:
         """Numbers in a vector of the model that embeds, if that is known before it is loaded."""
         return self.registry.width(name or self.settings.embed_model or BUILTIN_EMBEDDING)
-
-    def lane(self, model: Model, task: Task) -> Lane:
-        """What the answers to a task of a model are kept under."""
-        return Lane(model, task, half=self.settings.vectors == "float16")
 
     def run(self, task: Task, inputs: pa.Array, caller: Caller) -> pa.DictionaryArray:
         """The answer to `task` for each input.
@@ -138,8 +91,8 @@ class Runtime:
             BudgetExceeded: A budget is used up, whatever `on_error` is.
         """
         started = time.perf_counter()
-        model, task = self.asked(task, caller.model)
-        lane = self.lane(model, task)
+        lane = self.lane(task, caller.model)
+        model = lane.model
         statement = self.statements.of(caller.connection_id, caller.query_id)
         usage = Usage(caller.query_id, caller.function, model.name)
         usage.cost = self.sender.budget.cost(model.name, 0, 0)
@@ -149,7 +102,7 @@ class Runtime:
             lane.digest, inputs, ahead=caller.rows is not None
         )
         wanted, rows = _each_once(numbers)
-        asking = _Asking(model, task, lane, caller, usage, statement, len(wanted), started)
+        asking = Asking(lane, caller, usage, statement, len(wanted), started)
         failed: BaseException | None = None
         try:
             work = Work(f"{caller.function} · {model.name}", usage.rows, len(wanted))
@@ -174,7 +127,7 @@ class Runtime:
         return pa.DictionaryArray.from_arrays(rows, column_of(lane.form, answers.take(wanted)))
 
     def _fill(
-        self, asking: _Asking, texts: Texts, answers: Answers, new: Array, bar: Deferred
+        self, asking: Asking, texts: Texts, answers: Answers, new: Array, bar: Deferred
     ) -> None:
         """Answer the texts of these numbers: from the cache, or asked now.
 
@@ -223,7 +176,7 @@ class Runtime:
         return (caller.on_error or self.settings.on_error) == "fail"
 
     def _ask(
-        self, asking: _Asking, keys: Array, texts: list[str], bar: Deferred
+        self, asking: Asking, keys: Array, texts: list[str], bar: Deferred
     ) -> tuple[Array, pa.Array, dict[int, SqlllmError]]:
         """From the model, with what other threads wait for: of which texts, the answers, and why
         one is NULL."""
@@ -256,7 +209,7 @@ class Runtime:
         failure = Failure(caller.query_id, caller.function, model.name, excerpt(text), message)
         self.ledger.fail(failure)
 
-    def _compute(self, asking: _Asking, waiting: list[Ticket], bar: Deferred) -> None:
+    def _compute(self, asking: Asking, waiting: list[Ticket], bar: Deferred) -> None:
         """Send inputs to the model; keep each answer as its batch lands."""
         model = asking.model
         waiting = self._still_missing(asking, waiting)
@@ -286,11 +239,11 @@ class Runtime:
             msg = f"model {model.name!r} left {lost} of {len(waiting)} inputs without an answer"
             raise ModelError(msg)
 
-    def _stopped(self, asking: _Asking) -> Callable[[], bool]:
+    def _stopped(self, asking: Asking) -> Callable[[], bool]:
         """Whether the caller's statement was interrupted."""
         return partial(self.statements.interrupted.__contains__, asking.caller.connection_id)
 
-    def _land(self, asking: _Asking, batch: Batch, waiting: list[Ticket]) -> None:
+    def _land(self, asking: Asking, batch: Batch, waiting: list[Ticket]) -> None:
         """Keep the answers of a batch, and hand them to those who wait."""
         encoded = encode(asking.lane.form, batch)
         tickets = [waiting[row] for row in batch.rows]
@@ -301,7 +254,7 @@ class Runtime:
         for row, error in batch.errors.items():
             waiting[row].error, waiting[row].done = error, True
 
-    def _still_missing(self, asking: _Asking, waiting: list[Ticket]) -> list[Ticket]:
+    def _still_missing(self, asking: Asking, waiting: list[Ticket]) -> list[Ticket]:
         """Without those that another thread has answered since they were looked up."""
         keys = np.frombuffer(b"".join(ticket.key for ticket in waiting), KEY)
         found = cache_for(asking.model, self.settings).find(asking.lane, keys)

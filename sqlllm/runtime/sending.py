@@ -5,21 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from sqlllm.errors import ConfigError, ModelError
 from sqlllm.models.base import Batch, Model
+from sqlllm.runtime.asking import Asking
 from sqlllm.runtime.audit import Audit, Outcome
 from sqlllm.runtime.budget import Budget, Meter
 from sqlllm.runtime.checked import checked
 from sqlllm.runtime.scope import Part
 from sqlllm.runtime.usage import Ledger
 from sqlllm.settings import Settings
-
-if TYPE_CHECKING:
-    from sqlllm.runtime.runtime import _Asking as Asking
 
 
 def check_listed(settings: Settings, name: str) -> None:

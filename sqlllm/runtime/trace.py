@@ -8,11 +8,10 @@ import sys
 import time
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from sqlllm.runtime.runtime import _Asking as Asking
-    from sqlllm.runtime.statements import Statements
+from sqlllm.runtime.asking import Asking
+from sqlllm.runtime.statements import Statements
 
 OPERATIONS = {
     "complete": "text_completion",

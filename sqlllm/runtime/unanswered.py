@@ -5,9 +5,10 @@ from __future__ import annotations
 import pyarrow as pa
 
 from sqlllm.models.base import Model
+from sqlllm.runtime.asking import Caller
 from sqlllm.runtime.caches import cache_for
 from sqlllm.runtime.keys import keys_of
-from sqlllm.runtime.runtime import Caller, Runtime, nobody
+from sqlllm.runtime.runtime import Runtime, nobody
 from sqlllm.task import Task
 
 
@@ -24,8 +25,8 @@ class Unanswered(Runtime):
 
     def run(self, task: Task, inputs: pa.Array, caller: Caller) -> pa.DictionaryArray:
         """Note the inputs, unless they are parts of rows, which other calls don't have."""
-        model, task = self.asked(task, caller.model)
-        lane = self.lane(model, task)
+        lane = self.lane(task, caller.model)
+        model, task = lane.model, lane.task
         if task.text_first and not caller.part:
             texts = inputs.drop_null().unique().cast(pa.large_string())
             known = cache_for(model, self.settings).find(lane, keys_of(texts))
