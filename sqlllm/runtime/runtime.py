@@ -40,14 +40,17 @@ class Runtime:
 
     Args:
         settings: Models, defaults and sizes.
+        before: The installation's runtime before, if its settings change: what was asked and spent
+            is counted on, and the statements that run now go on.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, before: Runtime | None = None) -> None:
         self.settings = settings
         self.registry = Registry(settings.models, memo(settings))
-        self.ledger = Ledger(state(settings))
-        self.sender = Sender(settings, self.ledger)
-        self.statements = Statements()
+        self.ledger: Ledger = before.ledger if before else Ledger(state(settings))
+        self.statements: Statements = before.statements if before else Statements()
+        meter = before.sender.budget.meter if before else None
+        self.sender: Sender = Sender(settings, self.ledger, meter)
         self._flights = Flights(together=not self.sender.budget.alone)
         self._progress: Progress = progress_for(settings.progress)
 
@@ -264,14 +267,12 @@ class Runtime:
 
     def with_settings(self, settings: Settings) -> Runtime:
         """A runtime with other settings on the same ledger."""
-        runtime = Runtime(settings)
-        runtime.ledger, runtime.statements = self.ledger, self.statements
+        runtime = Runtime(settings, before=self)
         if (
             state_path(settings) != state_path(self.settings)
             or settings.record != self.settings.record
         ):
-            runtime.ledger.keep_in(state(settings))
-        runtime.sender = Sender(settings, runtime.ledger, self.sender.budget.meter)
+            self.ledger.keep_in(state(settings))
         return runtime
 
 
