@@ -107,8 +107,11 @@ class Budget:
                 if stopped():
                     raise KeyboardInterrupt
 
-    def landed(self, asking: Asking, part: Part, batch: Batch, seconds: float) -> None:
-        """Count a batch."""
+    def landed(
+        self, asking: Asking, part: Part, batch: Batch, answered: Sequence[str], seconds: float
+    ) -> None:
+        """Count a batch, which answered these texts and took so long."""
+        self._learn(asking, part, answered, batch.prompt_tokens)
         calls = len(batch.rows) + len(batch.errors)
         read, written = batch.prompt_tokens, batch.completion_tokens
         cost = self.cost(asking.model.name, read, written) or 0.0
@@ -137,16 +140,6 @@ class Budget:
                 scope.tally.pending -= 1
             self.meter.changed.notify_all()
 
-    def learn(self, asking: Asking, part: Part, texts: Sequence[str], tokens: int) -> None:
-        """Note how many tokens a prompt has beside the text, from what was read with these."""
-        if not texts or not counts_tokens(part.scopes):
-            return
-        beside = max(0, tokens - sum(_count(asking.model, texts))) / len(texts)
-        task, overhead = (asking.model.fingerprint, asking.task.key), self.meter.overhead
-        overhead[task] = max(overhead.get(task, 0), beside)
-        while len(overhead) > Meter.TASKS:
-            del overhead[next(iter(overhead))]
-
     def _scopes(self, asking: Asking) -> list[Scope]:
         settings, model = self._settings, asking.model.name
         tallies, run = asking.statement.tallies, self._ledger.run
@@ -166,6 +159,16 @@ class Budget:
             hint = f"give price_input and price_output, per million tokens, in [models.{model}]"
             raise ConfigError(msg, hint=f"{hint}; what is free costs 0")
         return scopes
+
+    def _learn(self, asking: Asking, part: Part, texts: Sequence[str], tokens: int) -> None:
+        """Note how many tokens a prompt has beside the text, from what was read with these."""
+        if not texts or not counts_tokens(part.scopes):
+            return
+        beside = max(0, tokens - sum(_count(asking.model, texts))) / len(texts)
+        task, overhead = (asking.model.fingerprint, asking.task.key), self.meter.overhead
+        overhead[task] = max(overhead.get(task, 0), beside)
+        while len(overhead) > Meter.TASKS:
+            del overhead[next(iter(overhead))]
 
     def _needs(self, asking: Asking, texts: Sequence[str]) -> tuple[Needs, Sequence[str]]:
         """What the texts may take at most; few of them, before it is known what a prompt adds."""

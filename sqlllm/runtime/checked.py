@@ -7,7 +7,7 @@ for good.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from numbers import Integral
 from typing import Any
@@ -21,23 +21,23 @@ from sqlllm.task import Task
 SLACK = 1e-3  # by which rounding may carry a probability beyond 0 and 1
 
 
-def checked(name: str, task: Task, batch: Any, waits: Callable[[int], bool]) -> Batch:
+def checked(name: str, task: Task, batch: Any, waiting: Container[int]) -> Batch:
     """The batch; a row whose answer has not the form of the task's has an error instead.
 
     Args:
         name: The model's.
         task: What was asked.
         batch: What the model gave.
-        waits: Whether a position was asked and has no answer yet.
+        waiting: The positions that were asked and have no answer yet.
 
     Raises:
         ModelError: It is no batch, a position is wrong or there twice, or there are not as many
             answers as positions.
 
     Example:
-        >>> checked("mine", Task("complete"), Batch([1], [7]), {0, 1}.__contains__).errors
-        {1: BadAnswer("the answer 7 is no text")}
-        >>> checked("mine", Task("complete"), Batch([2], ["a"]), {0, 1}.__contains__)
+        >>> checked("mine", Task("complete"), Batch([1], [7]), {0, 1}).errors
+        {1: BadAnswer('the answer 7 is no text')}
+        >>> checked("mine", Task("complete"), Batch([2], ["a"]), {0, 1})
         Traceback (most recent call last):
         sqlllm.errors.ModelError: model 'mine' answered position 2, which nobody asked or twice
     """
@@ -47,7 +47,7 @@ def checked(name: str, task: Task, batch: Any, waits: Callable[[int], bool]) -> 
     errors: dict[Any, Any] = dict(batch.errors)
     seen: set[int] = set()
     for row in (*rows, *errors):
-        if not isinstance(row, Integral) or not waits(int(row)) or row in seen:
+        if not isinstance(row, Integral) or int(row) not in waiting or row in seen:
             raise _wrong(name, f"answered position {row!r}, which nobody asked or twice")
         seen.add(int(row))
     for row, error in errors.items():

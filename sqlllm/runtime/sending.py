@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -87,45 +87,41 @@ class Sender:
             part = self.budget.take(
                 asking, waiting, before=before, left=unanswered, stopped=stopped
             )
-            unsent: list[int] = []
-            yield from self._part(asking, part, texts, left[: part.count], unsent)
+            unsent = yield from self._part(asking, part, texts, left[: part.count])
             left, before = unsent + left[part.count :], part.count
 
     def _part(
-        self,
-        asking: Asking,
-        part: Part,
-        texts: Sequence[str],
-        places: Sequence[int],
-        unsent: list[int],
-    ) -> Iterator[Batch]:
-        """The batches of one part; where a budget stopped it, `unsent` gets what was not sent."""
-        waiting = dict.fromkeys(places)
+        self, asking: Asking, part: Part, texts: Sequence[str], places: Sequence[int]
+    ) -> Generator[Batch, None, list[int]]:
+        """The batches of one part; returns the places of what a budget kept from being sent."""
+        asked = [texts[place] for place in places]
+        waiting = set(range(len(asked)))
         lost = 0
         try:
             self._audit.check()
             asking.usage.batches += 1
-            answers = _batches(asking, [texts[place] for place in places])
+            answers = _batches(asking, asked)
             try:
-                while waiting and (
-                    batch := self._next(asking, part, texts, places, answers, waiting)
-                ):
-                    for place in (*batch.rows, *batch.errors):
-                        waiting.pop(place, None)
-                    yield batch
+                while waiting and (batch := self._next(asking, part, asked, answers, waiting)):
+                    waiting.difference_update(batch.rows, batch.errors)
+                    yield replace(
+                        batch,
+                        rows=[places[row] for row in batch.rows],
+                        errors={places[row]: error for row, error in batch.errors.items()},
+                    )
                     if part.is_over:
-                        unsent.extend(waiting)
-                        return
+                        return [places[row] for row in sorted(waiting)]
             except GeneratorExit:
                 raise  # between batches: the rest was not sent
             except BaseException:
                 lost = len(waiting)
-                self._note(asking, [(texts[place], "unknown") for place in waiting])
+                self._note(asking, [(asked[row], "unknown") for row in sorted(waiting)])
                 raise
             finally:
                 if hasattr(answers, "close"):
                     answers.close()
             lost = len(waiting)  # the model left them out
+            return []
         finally:
             self.budget.settle(part, lost)
             self._ledger.flush()
@@ -135,28 +131,18 @@ class Sender:
         asking: Asking,
         part: Part,
         texts: Sequence[str],
-        places: Sequence[int],
         answers: Iterator[Batch],
         waiting: Collection[int],
     ) -> Batch | None:
-        """The next batch, counted and noted; None after the last."""
+        """The next batch of a part, counted and noted; None after the last."""
         began = time.perf_counter()
         found = next(answers, None)
         seconds = time.perf_counter() - began
         if found is None:
             return None
-
-        def waits(at: int) -> bool:
-            return 0 <= at < len(places) and places[at] in waiting
-
-        found = checked(asking.model.name, asking.task, found, waits)
-        if asking.task.kind == "embed" and len(found.rows):
-            self._check_width(asking, np.asarray(found.answers).shape[1])
-        batch = replace(
-            found,
-            rows=[places[row] for row in found.rows],
-            errors={places[row]: error for row, error in found.errors.items()},
-        )
+        batch = checked(asking.model.name, asking.task, found, waiting)
+        if asking.task.kind == "embed" and len(batch.rows):
+            self._check_width(asking, np.asarray(batch.answers).shape[1])
         usage = asking.usage
         usage.sent += len(batch.rows) + len(batch.errors)
         usage.prompt_tokens += batch.prompt_tokens
@@ -165,11 +151,10 @@ class Sender:
         usage.cost = self.budget.cost(
             asking.model.name, usage.prompt_tokens, usage.completion_tokens
         )
-        answered = [texts[place] for place in batch.rows]
-        self.budget.learn(asking, part, answered, batch.prompt_tokens)
-        self.budget.landed(asking, part, batch, seconds)
+        answered = [texts[row] for row in batch.rows]
+        self.budget.landed(asking, part, batch, answered, seconds)
         outcomes: list[tuple[str, Outcome]] = [(text, "ok") for text in answered]
-        outcomes += [(texts[place], error) for place, error in batch.errors.items()]
+        outcomes += [(texts[row], error) for row, error in batch.errors.items()]
         self._note(asking, outcomes)
         self._ledger.add(usage)
         self._ledger.flush()
