@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -141,20 +142,24 @@ class Budget:
             self.meter.changed.notify_all()
 
     def _scopes(self, asking: Asking) -> list[Scope]:
-        settings, model = self._settings, asking.model.name
-        tallies, run = asking.statement.tallies, self._ledger.run
-        given = [("query", settings.budgets.get("query"), tallies, "", "[budgets.query]")]
-        given += [("query", settings.caps.get(model), tallies, model, f"[models.{model}]")]
-        if run is not None:
-            given += [("job", settings.budgets.get("job"), self.meter.jobs, run, "[budgets.job]")]
-        days = {"": self.meter.day}
-        given += [("day", settings.budgets.get("day"), days, "", "[budgets.day]")]
-        scopes = [
-            Scope(per, limits, where.setdefault(key, Tally()), setting)
-            for per, limits, where, key, setting in given
-            if limits
+        model, run = asking.model.name, self._ledger.run
+        budgets, caps = self._settings.budgets, self._settings.caps.get(model, {})
+        query, jobs = asking.statement.tallies, self.meter.jobs
+        every = [
+            Scope(
+                "query", budgets.get("query", {}), query.setdefault("", Tally()), "[budgets.query]"
+            ),
+            Scope("query", caps, query.setdefault(model, Tally()), f"[models.{model}]"),
+            Scope(
+                "job", budgets.get("job", {}), jobs.setdefault(run or "", Tally()), "[budgets.job]"
+            ),
+            Scope("day", budgets.get("day", {}), self.meter.day, "[budgets.day]"),
         ]
-        if any("max_cost" in scope.limits for scope in scopes) and model not in settings.prices:
+        scopes = [scope for scope in every if scope.limits and (run or scope.per != "job")]
+        if (
+            any("max_cost" in scope.limits for scope in scopes)
+            and model not in self._settings.prices
+        ):
             msg = f"there is a budget of cost, and model {model!r} has no price"
             hint = f"give price_input and price_output, per million tokens, in [models.{model}]"
             raise ConfigError(msg, hint=f"{hint}; what is free costs 0")
@@ -188,36 +193,25 @@ class Budget:
 
     def _reserve(self, scopes: Sequence[Scope], needs: Needs, most: int) -> tuple[Part, Scope, str]:
         """Set aside what fits; else a part of nothing, and what there is no room in."""
-        part = Part(0, today(), scopes)
-        daily = None
-        fitting = (most, scopes[0], "")
-        for scope in scopes:
-            if scope.per == "day":
-                daily = scope
-            else:
-                count, name = scope.fits(scope.tally, needs, most)
-                fitting = min(fitting, (count, scope, name), key=lambda each: each[0])
-        if daily is not None and fitting[0]:
-            fitting = self._reserve_day(daily, part, needs, fitting)
-        part.count, scope, name = fitting
+        part, full, name = Part(most, today(), scopes), scopes[0], ""
+
+        def fit(scope: Scope, spent: Spent) -> Spent:
+            nonlocal full, name
+            count, limit = scope.fits(spent, needs, part.count)
+            if count < part.count:
+                part.count, full, name = count, scope, limit
+            return needs.of(part.count)
+
+        for scope in scopes:  # the day's is the last: other processes wait for what it is asked
+            if scope.per != "day":
+                fit(scope, scope.tally)
+            elif part.count:
+                part.daily = self._ledger.reserve(part.day, partial(fit, scope))
         part.held = needs.of(part.count)
-        for each in scopes:
-            each.tally.add(part.held)
+        for scope in scopes:
+            scope.tally.add(part.held)
         part.daily.add(part.held)
-        return part, scope, name
-
-    def _reserve_day(
-        self, scope: Scope, part: Part, needs: Needs, fitting: tuple[int, Scope, str]
-    ) -> tuple[int, Scope, str]:
-        def take(spent: Spent) -> Spent:
-            nonlocal fitting
-            part.daily = spent
-            count, name = scope.fits(spent, needs, fitting[0])
-            fitting = min(fitting, (count, scope, name), key=lambda each: each[0])
-            return needs.of(fitting[0])
-
-        self._ledger.reserve(part.day, take)
-        return fitting
+        return part, full, name
 
     def _exceeded(
         self, asking: Asking, scope: Scope, name: str, spent: Spent, next_one: Spent, left: int

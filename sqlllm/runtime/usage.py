@@ -208,8 +208,8 @@ class Ledger:
             self._check_process()
             self._spent.setdefault(day, Spent()).add(spent, sign)
 
-    def reserve(self, day: str, take: Callable[[Spent], Spent]) -> None:
-        """Count what `take` takes, given what all processes have asked that day.
+    def reserve(self, day: str, take: Callable[[Spent], Spent]) -> Spent:
+        """Count what `take` takes, given what all processes have asked that day; gives the latter.
 
         No other process can take anything meanwhile.
 
@@ -217,20 +217,22 @@ class Ledger:
             StorageError: The state file can't be written, so that nobody can know.
         """
 
-        def work(con: sqlite3.Connection) -> None:
+        def work(con: sqlite3.Connection) -> Spent:
             self._write(con)
             row = con.execute("SELECT * FROM spent WHERE day = ?", [day]).fetchone()
-            taken = take(Spent(*row[1:]) if row else Spent())
-            con.execute(_ADD_SPENT, _numbers(day, taken))
+            spent = Spent(*row[1:]) if row else Spent()
+            con.execute(_ADD_SPENT, _numbers(day, take(spent)))
+            return spent
 
         with self._lock:
             self._check_process()
             try:
-                self._database.write(work)
+                spent = self._database.write(work)
             except StorageError as error:
                 msg = f"the budget per day can't be kept: {first_line(error)}"
                 raise StorageError(msg, hint="without [budgets.day] no record is needed") from error
             self._written()
+            return spent
 
     def flush(self) -> None:
         """Write what is not written yet."""
