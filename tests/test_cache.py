@@ -16,7 +16,8 @@ import pytest
 import sqlllm
 from sqlllm.cli import main
 from sqlllm.models.base import Batch
-from sqlllm.runtime.cache import SCHEMA, BlockCache
+from sqlllm.runtime.blocks import SCHEMA
+from sqlllm.runtime.cache import BlockCache
 from sqlllm.runtime.keys import Lane, keys_of
 from sqlllm.storage import Database
 

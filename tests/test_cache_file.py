@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from test_cache import kept, shout
 
 import sqlllm
-from sqlllm.runtime.cache import SCHEMA, BlockCache
+from sqlllm.runtime.blocks import SCHEMA
+from sqlllm.runtime.cache import BlockCache
 from sqlllm.runtime.keys import Lane, keys_of
 from sqlllm.runtime.state import SCHEMA as STATE
 from sqlllm.storage import Database

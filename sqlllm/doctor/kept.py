@@ -14,7 +14,7 @@ from sqlllm.doctor.finding import Finding, Status, failed
 from sqlllm.errors import StorageError
 from sqlllm.places import home
 from sqlllm.runtime.audit import Audit
-from sqlllm.runtime.cache import SCHEMA
+from sqlllm.runtime.blocks import SCHEMA
 from sqlllm.settings import Settings, cache_path, state_path
 from sqlllm.storage import Database
 

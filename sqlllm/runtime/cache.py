@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-import zlib
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,24 +22,11 @@ import pyarrow as pa
 
 from sqlllm.errors import StorageError
 from sqlllm.locks import shared_lock
-from sqlllm.runtime.answers import BLOCK, Array, packed, picked
+from sqlllm.runtime import blocks
+from sqlllm.runtime.answers import BLOCK, Array, picked
 from sqlllm.runtime.keyindex import SPAN, KeyIndex
 from sqlllm.runtime.keys import KEY, Lane
 from sqlllm.storage import Database, warn
-
-SCHEMA = (
-    """CREATE TABLE lanes (
-        lane INTEGER PRIMARY KEY, key BLOB UNIQUE, model TEXT, fingerprint TEXT, kind TEXT,
-        question TEXT, form TEXT)""",
-    # apart from the contents: all of it is read, to know what is there and what was used
-    """CREATE TABLE blocks (
-        block INTEGER PRIMARY KEY AUTOINCREMENT, lane INTEGER, answers INTEGER, bytes INTEGER,
-        made REAL, used REAL)""",
-    "CREATE INDEX blocks_of_lane ON blocks (lane, block)",
-    """CREATE TABLE contents (
-        block INTEGER PRIMARY KEY, checksum INTEGER, keys BLOB, ends BLOB, answers BLOB)""",
-    "CREATE TABLE models (signature TEXT PRIMARY KEY, facts TEXT)",
-)
 
 
 class Cache(Protocol):
@@ -88,6 +74,7 @@ class BlockCache:
 
     Example:
         >>> from sqlllm import FakeModel, Task
+        >>> from sqlllm.runtime.blocks import SCHEMA
         >>> from sqlllm.runtime.keys import keys_of
         >>> answers = BlockCache(Database(None, SCHEMA), max_bytes=1000)
         >>> lane = Lane(FakeModel(str), Task("complete"))
@@ -123,12 +110,13 @@ class BlockCache:
             if known is None:
                 return pa.nulls(len(keys), pa.binary())
             places = known.index.find(keys)
-            if (places < 0).any() and self._refresh(known):
+            # the blocks that came since, also those of other processes
+            if bool((places < 0).any()) and self.database.read(lambda con: _look(con, known)):
                 places = known.index.find(keys)
-            blocks, rows = places // SPAN, places % SPAN
-            self._mark(np.unique(blocks[blocks >= 0]).tolist())
+            which, rows = places // SPAN, places % SPAN
+            self._mark(np.unique(which[which >= 0]).tolist())
             try:
-                return picked(blocks, rows, self._block)
+                return picked(which, rows, self._block)
             except _Gone:
                 del self._lanes[lane.digest]
             return self.find(lane, keys)
@@ -141,21 +129,23 @@ class BlockCache:
         """
         with self._lock:
             for at in range(0, len(keys), BLOCK):
-                part = keys[at : at + BLOCK], answers[at : at + BLOCK]
-                self.database.write(partial(_insert, lane=lane, keys=part[0], answers=part[1]))
+                part = slice(at, at + BLOCK)
+                self.database.write(
+                    partial(blocks.insert, lane=lane, keys=keys[part], answers=answers[part])
+                )
             known = self._known(lane)
             if known is not None:
                 # at once: a process may keep something once, and each of its questions, too
                 if known.kept % self.TIDY == 0:
                     self._merge_small(known)
                 if self._kept % self.TIDY == 0:
-                    self.database.write(lambda con: evict(con, self.max_bytes))
+                    self.database.write(lambda con: blocks.evict(con, self.max_bytes))
                 known.kept += 1
                 self._kept += 1
 
     def _known(self, lane: Lane) -> _Known | None:
         """The lane as the file has it; None where it has nothing."""
-        number = self.database.read(lambda con: _lane_number(con, lane.digest))
+        number = self.database.read(lambda con: blocks.lane_number(con, lane.digest))
         if self._generation != self.database.generation:
             self._forget()
         if number is None:
@@ -170,25 +160,20 @@ class BlockCache:
         self._marked.clear()
         self._held = 0
 
-    def _refresh(self, known: _Known) -> bool:
-        """Look at the blocks that came since, also those of other processes; whether any did."""
-        return self.database.read(lambda con: _look(con, known))
-
     def _block(self, block: int) -> pa.Array:
         """The answers of a block."""
         column = self._decoded.get(block)
         if column is not None:
             self._decoded.move_to_end(block)
             return column
-        sql = "SELECT checksum, keys, ends, answers FROM contents WHERE block = ?"
-        row = self.database.read(lambda con: con.execute(sql, (block,)).fetchone())
-        if row is None:
+        content = self.database.read(lambda con: blocks.read(con, block))
+        if content is None:
             raise _Gone
-        if row[0] != _checksum(*row[1:]):
+        if content.is_damaged:
             warn(f"{self.database.path}: block {block} is damaged and was dropped")
-            self.database.write(lambda con: drop(con, [block]))
+            self.database.write(lambda con: blocks.drop(con, [block]))
             raise _Gone
-        column = unpacked(row[2], row[3])
+        column = content.column()
         self._hold(block, column)
         return column
 
@@ -199,10 +184,10 @@ class BlockCache:
             _, oldest = self._decoded.popitem(last=False)
             self._held -= oldest.nbytes
 
-    def _mark(self, blocks: list[int]) -> None:
+    def _mark(self, used: list[int]) -> None:
         """Note that blocks were used, now and then."""
         now = time.time()
-        stale = [block for block in blocks if now - self._marked.get(block, 0) > self.USED]
+        stale = [block for block in used if now - self._marked.get(block, 0) > self.USED]
         if not stale or self.database.read_only:
             return
         self._marked.update(dict.fromkeys(stale, now))
@@ -215,8 +200,8 @@ class BlockCache:
 
         def work(con: sqlite3.Connection) -> dict[int, tuple[int, int]]:
             _look(con, known)  # nobody else writes now: what follows is ours
-            number = _lane_number(con, known.key)
-            return _merge(con, number, self.FULL) if number is not None else {}
+            number = blocks.lane_number(con, known.key)
+            return blocks.merge(con, number, self.FULL) if number is not None else {}
 
         moved = self.database.write(work)
         if moved:
@@ -238,114 +223,3 @@ def _look(con: sqlite3.Connection, known: _Known) -> bool:
         known.index.add(np.frombuffer(keys, KEY), block * SPAN)
         known.seen = block
     return bool(new)
-
-
-def _insert(con: sqlite3.Connection, lane: Lane, keys: Array, answers: pa.Array) -> None:
-    number = _lane_number(con, lane.digest)
-    if number is None:
-        number = _make_lane(con, lane)
-    _put(con, number, (np.ascontiguousarray(keys).tobytes(), *_blobs(answers)))
-
-
-def _put(con: sqlite3.Connection, lane: int, blobs: tuple[bytes, bytes, bytes]) -> int:
-    keys, _, _ = blobs
-    now, size = time.time(), sum(map(len, blobs))
-    made = con.execute(
-        "INSERT INTO blocks (lane, answers, bytes, made, used) VALUES (?, ?, ?, ?, ?)",
-        (lane, len(keys) // KEY.itemsize, size, now, now),
-    )
-    block = int(made.lastrowid or 0)
-    con.execute("INSERT INTO contents VALUES (?, ?, ?, ?, ?)", (block, _checksum(*blobs), *blobs))
-    return block
-
-
-def _merge(con: sqlite3.Connection, lane: int, full: int) -> dict[int, tuple[int, int]]:
-    """Make one block of the newest ones of a lane, as long as an older one has no more answers.
-
-    Returns:
-        Each block that is gone -> the new one, and the row where it begins there.
-    """
-    newest = con.execute(
-        "SELECT block, answers, bytes FROM blocks WHERE lane = ? ORDER BY block DESC", (lane,)
-    )
-    chosen: list[int] = []
-    answers = size = 0
-    for block, count, length in newest:
-        together = answers + count <= BLOCK and size + length <= full
-        if not together or (len(chosen) > 1 and count > 2 * answers):
-            break
-        chosen.append(block)
-        answers, size = answers + count, size + length
-    newest.close()
-    if len(chosen) < 2:
-        return {}
-    moved, columns, keys, start = {}, [], [], 0
-    for block in reversed(chosen):
-        sql = "SELECT checksum, keys, ends, answers FROM contents WHERE block = ?"
-        row = con.execute(sql, (block,)).fetchone()
-        if row is None or row[0] != _checksum(*row[1:]):
-            return {}  # whoever reads it drops it
-        moved[block] = start
-        columns.append(unpacked(row[2], row[3]))
-        keys.append(row[1])
-        start += len(columns[-1])
-    drop(con, chosen)
-    new = _put(con, lane, (b"".join(keys), *_blobs(pa.concat_arrays(columns))))
-    return {block: (new, at) for block, at in moved.items()}
-
-
-def evict(con: sqlite3.Connection, max_bytes: int, *, keep: float = 0.9) -> None:
-    """Where there is more than `max_bytes`, drop the blocks used longest ago, down to a share."""
-    (held,) = con.execute("SELECT coalesce(sum(bytes), 0) FROM blocks").fetchone()
-    if held <= max_bytes:
-        return
-    oldest = con.execute("SELECT block, bytes FROM blocks ORDER BY used, block").fetchall()
-    gone = []
-    for block, size in oldest:
-        if held <= keep * max_bytes:
-            break
-        gone.append(block)
-        held -= size
-    drop(con, gone)
-
-
-def drop(con: sqlite3.Connection, blocks: list[int]) -> None:
-    """Forget the answers of some blocks."""
-    for table in ("blocks", "contents"):
-        con.executemany(f"DELETE FROM {table} WHERE block = ?", [(block,) for block in blocks])
-
-
-def _lane_number(con: sqlite3.Connection, key: bytes) -> int | None:
-    row = con.execute("SELECT lane FROM lanes WHERE key = ?", (key,)).fetchone()
-    return row[0] if row else None
-
-
-def _make_lane(con: sqlite3.Connection, lane: Lane) -> int:
-    model, task = lane.model, lane.task
-    made = con.execute(
-        "INSERT INTO lanes (key, model, fingerprint, kind, question, form) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
-        (lane.digest, model.name, model.fingerprint, task.kind, lane.question, lane.form),
-    )
-    return int(made.lastrowid or 0)
-
-
-def _checksum(*blobs: bytes) -> int:
-    total = 0
-    for blob in blobs:
-        total = zlib.crc32(blob, total)
-    return total
-
-
-def _blobs(answers: pa.Array) -> tuple[bytes, bytes]:
-    """Where each answer ends, and the bytes of all."""
-    ends, data = packed(answers)
-    return ends[1:].astype("<u4").tobytes(), bytes(data)
-
-
-def unpacked(ends: bytes, data: bytes) -> pa.Array:
-    """A block's answers as a binary column."""
-    offsets = np.zeros(len(ends) // 4 + 1, np.int32)
-    offsets[1:] = np.frombuffer(ends, "<u4")
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-    return pa.Array.from_buffers(pa.binary(), len(offsets) - 1, buffers)

@@ -16,7 +16,8 @@ from sqlllm.errors import StorageError
 from sqlllm.models.base import Model
 from sqlllm.models.known import Facts
 from sqlllm.runtime.answers import Array
-from sqlllm.runtime.cache import SCHEMA, BlockCache, Cache, NoCache
+from sqlllm.runtime.blocks import SCHEMA
+from sqlllm.runtime.cache import BlockCache, Cache, NoCache
 from sqlllm.runtime.keys import Lane
 from sqlllm.settings import Settings, cache_path
 from sqlllm.storage import Database, warn

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from sqlllm import files
 from sqlllm.errors import ConfigError
-from sqlllm.runtime.cache import drop, evict, unpacked
+from sqlllm.runtime.blocks import Content, drop, evict
 from sqlllm.runtime.encoding import column_of
 from sqlllm.runtime.keys import KEY
 from sqlllm.storage import Database
@@ -131,16 +131,17 @@ ROW = pa.schema(
 
 def _batches(con: sqlite3.Connection) -> Iterator[pa.RecordBatch]:
     """The answers, a block at a time."""
-    sql = """SELECT model, kind, question, form, keys, ends, contents.answers
+    sql = """SELECT model, kind, question, form, checksum, keys, ends, contents.answers
         FROM contents JOIN blocks USING (block) JOIN lanes USING (lane) ORDER BY block"""
-    for model, kind, question, form, keys, ends, answers in con.execute(sql):
-        column = column_of(form, unpacked(ends, answers))
+    for model, kind, question, form, *blobs in con.execute(sql):
+        content = Content(*blobs)
+        column = column_of(form, content.column())
         count, is_text = len(column), form == "text"
         yield pa.record_batch(
             [
                 *(pa.array([value] * count, pa.string()) for value in (model, kind, question)),
-                pa.array(
-                    [keys[i : i + 16] for i in range(0, len(keys), 16)], ROW.field("key").type
+                pa.FixedSizeBinaryArray.from_buffers(
+                    ROW.field("key").type, count, [None, pa.py_buffer(content.keys)]
                 ),
                 column if is_text else pa.nulls(count, pa.string()),
                 pa.nulls(count, ROW.field("vector").type) if is_text else column,
