@@ -14,7 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlllm.errors import StorageError, StorageWarning
 from sqlllm.locks import shared_lock
@@ -92,7 +92,7 @@ class Database:
     def close(self) -> None:
         """Free the file; the next use opens it again."""
         with self._lock:
-            if self._con is not None and self._pid == os.getpid():
+            if self._con is not None and self._pid == os.getpid():  # it must not cross a fork
                 self._con.close()
             self._con = None
 
@@ -128,9 +128,7 @@ class Database:
     def _connection(self) -> sqlite3.Connection:
         if self._con is not None and self._pid == os.getpid() and self._is_same_file():
             return self._con
-        if self._con is not None and self._pid == os.getpid():
-            self._con.close()
-        self._con = None  # a connection must not cross a fork
+        self.close()
         self.generation += self._pid != 0
         self._con = self._open()
         self._pid = os.getpid()
@@ -251,6 +249,12 @@ class Database:
             hint="see whether the disk has room and the folder can be written, "
             "or name another file in the settings",
         )
+
+
+def named(found: sqlite3.Cursor) -> list[dict[str, Any]]:
+    """The rows of a query, by the names of its columns."""
+    names = [column[0] for column in found.description]
+    return [dict(zip(names, row, strict=True)) for row in found]
 
 
 def warn(message: str) -> None:

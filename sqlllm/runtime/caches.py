@@ -54,7 +54,7 @@ class FileCache:
         try:
             found = self.file.find(lane, keys)
         except StorageError as error:
-            self._tell(f"{error}\nUntil then, answers are kept in this process only.")
+            self._tell(error)
             return beside
         return found if beside.null_count == len(beside) else pc.coalesce(found, beside)
 
@@ -65,16 +65,16 @@ class FileCache:
                 self.file.keep(lane, keys, answers)
             except StorageError as error:
                 self._paused_until = time.monotonic() + self.PAUSE
-                self._tell(f"{error}\nUntil then, answers are kept in this process only.")
+                self._tell(error)
             else:
                 return
         self._spared = True
         self._spare.keep(lane, keys, answers)
 
-    def _tell(self, message: str) -> None:
+    def _tell(self, error: StorageError) -> None:
         if not self._warned:
             self._warned = True
-            warn(message)
+            warn(f"{error}\nUntil then, answers are kept in this process only.")
 
 
 def cache_for(model: Model, settings: Settings) -> Cache:

@@ -16,6 +16,7 @@ from typing import Any
 from sqlllm.errors import JobRunning, StorageError
 from sqlllm.runtime.state import state
 from sqlllm.settings import Settings, state_path
+from sqlllm.storage import named
 
 OPEN = ("running", "committing")  # what a run is called while its process lives
 
@@ -109,9 +110,9 @@ class Runs:
 
         Of those that have ended the clock may say that they began later: it can be set back.
         """
-        key = ("job", "database")
-        last = [r for r in rows if r["state"] in OPEN and all(r[k] == row[k] for k in key)][-1]
-        return last is row and self._is_held(Job(row["job"], row["database"]))
+        job = _job(row)
+        last = [each for each in rows if each["state"] in OPEN and _job(each) == job][-1]
+        return last is row and self._is_held(job)
 
     def _is_held(self, job: Job) -> bool:
         from filelock import FileLock, Timeout
@@ -139,8 +140,7 @@ class Runs:
         return JobRunning(msg, hint="wait for it, or give this one another `name`")
 
     def _of(self, job: Job) -> list[dict[str, Any]]:
-        rows = self._state.read(_runs)
-        return [row for row in rows if (row["job"], row["database"]) == (job.name, job.database)]
+        return [row for row in self._state.read(_runs) if _job(row) == job]
 
     def _bury(self, job: Job) -> dict[str, Any] | None:
         """Record that runs were killed whose lock we hold now; the last of them, if it was."""
@@ -152,14 +152,15 @@ class Runs:
         return before[-1] if before and before[-1]["state"] in (*OPEN, "killed") else None
 
 
+def _job(row: dict[str, Any]) -> Job:
+    return Job(row["job"], row["database"])
+
+
 def _runs(con: sqlite3.Connection) -> list[dict[str, Any]]:
-    sums = ", ".join(f"sum({name}) AS {name}" for name in COUNTS)
-    found = con.execute(
-        f"SELECT r.*, u.* FROM runs r LEFT JOIN (SELECT run AS asked_by, {sums} FROM usage "
-        "WHERE run IS NOT NULL GROUP BY run) u ON u.asked_by = r.run ORDER BY r.started, r.run"
+    counts = ", ".join(f"sum(u.{name}) AS {name}" for name in COUNTS)
+    return named(
+        con.execute(
+            f"SELECT r.*, {counts} FROM runs r LEFT JOIN usage u USING (run) "
+            "GROUP BY r.run ORDER BY r.started, r.run"
+        )
     )
-    names = [column[0] for column in found.description]
-    rows = [dict(zip(names, row, strict=True)) for row in found]
-    for row in rows:
-        del row["asked_by"]
-    return rows

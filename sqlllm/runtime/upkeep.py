@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from sqlllm.errors import ConfigError
 from sqlllm.runtime.blocks import Content, drop, evict
 from sqlllm.runtime.encoding import column_of
 from sqlllm.runtime.keys import KEY
-from sqlllm.storage import Database
+from sqlllm.storage import Database, named
 
 LANES = """SELECT model, kind, question, fingerprint, sum(answers) AS answers, sum(bytes) AS bytes,
     min(made) AS made, max(used) AS used FROM lanes JOIN blocks USING (lane)
@@ -26,13 +26,7 @@ LANES = """SELECT model, kind, question, fingerprint, sum(answers) AS answers, s
 
 def lanes(database: Database) -> list[dict[str, Any]]:
     """Each question that has answers: of which model, how many, and when they were used last."""
-
-    def work(con: sqlite3.Connection) -> list[dict[str, Any]]:
-        found = con.execute(LANES)
-        names = [column[0] for column in found.description]
-        return [dict(zip(names, row, strict=True)) for row in found]
-
-    rows = database.read(work)
+    rows = database.read(lambda con: named(con.execute(LANES)))
     for row in rows:
         row["made"], row["used"] = (datetime.fromtimestamp(row[n], UTC) for n in ("made", "used"))
     return rows
@@ -50,42 +44,40 @@ def prune(database: Database, *, days: float | None = None, max_bytes: int | Non
         How many answers were dropped.
     """
 
-    def work(con: sqlite3.Connection) -> int:
-        before = _count(con)
+    def work(con: sqlite3.Connection) -> None:
         if days is not None:
-            old = con.execute(
-                "SELECT block FROM blocks WHERE used < ?", (time.time() - days * 86400,)
-            )
+            before = time.time() - days * 86400
+            old = con.execute("SELECT block FROM blocks WHERE used < ?", (before,))
             drop(con, [block for (block,) in old.fetchall()])
         if max_bytes is not None:
             evict(con, max_bytes, keep=1.0)
-        con.execute("DELETE FROM lanes WHERE lane NOT IN (SELECT lane FROM blocks)")
-        return before - _count(con)
 
-    dropped = database.write(work)
-    _give_back(database)
-    return dropped
+    return _dropped(database, work)
 
 
 def clear(database: Database, model: str | None = None) -> int:
     """Drop all answers, or those of one model; how many."""
 
-    def work(con: sqlite3.Connection) -> int:
-        before = _count(con)
+    def work(con: sqlite3.Connection) -> None:
         sql = "SELECT block FROM blocks JOIN lanes USING (lane) WHERE ? IN (model, '')"
         drop(con, [block for (block,) in con.execute(sql, (model or "",)).fetchall()])
+
+    return _dropped(database, work)
+
+
+def _dropped(database: Database, work: Callable[[sqlite3.Connection], None]) -> int:
+    """How many answers `work` drops; the room they took goes back to the disk."""
+
+    def whole(con: sqlite3.Connection) -> int:
+        before = _count(con)
+        work(con)
         con.execute("DELETE FROM lanes WHERE lane NOT IN (SELECT lane FROM blocks)")
         return before - _count(con)
 
-    dropped = database.write(work)
-    _give_back(database)
-    return dropped
-
-
-def _give_back(database: Database) -> None:
-    """Return what is free within the file to the disk; SQLite does this in no transaction."""
-    database.read(lambda con: con.execute("VACUUM"))
+    dropped = database.write(whole)
+    database.read(lambda con: con.execute("VACUUM"))  # which SQLite does in no transaction
     database.read(lambda con: con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+    return dropped
 
 
 def export(database: Database, to: Path) -> int:
