@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from sqlllm.call import Origin
 from sqlllm.errors import SqlllmError
 from sqlllm.models.base import Model
+from sqlllm.runtime.estimate import DryRun
 from sqlllm.runtime.statement import Call
-from sqlllm.runtime.unanswered import Unanswered
 
 
 def together(origin: Origin, calls: Mapping[Call, pa.Array]) -> None:
@@ -39,17 +39,23 @@ def together(origin: Origin, calls: Mapping[Call, pa.Array]) -> None:
 
 
 def _unanswered(origin: Origin, call: Call, texts: pa.Array) -> list[tuple[Model, pa.Array]]:
+    """Models that keep texts, each with those that it would be asked about."""
     function, options = call
     if function.takes != "VARCHAR":
         return []
-    runtime = Unanswered(origin.runtime)
+    runtime, found = DryRun(origin.runtime), []
     try:
         function.answer(
             Origin(runtime, origin.query_id, origin.connection_id), options, texts, rows=0
         )
+        for lane, caller, noted in runtime.noted:
+            if lane.task.text_first and not caller.part:  # parts of rows no other call has
+                missing = runtime.unanswered(lane, noted)
+                if len(missing) and lane.model.behind(lane.task):  # which loads the model
+                    found.append((lane.model, missing.cast(pa.large_string())))
     except SqlllmError:
         return []  # it is raised again when the call itself is asked
-    return runtime.found
+    return found
 
 
 def _in_blocks(origin: Origin, model: Model, asked: Mapping[Call, pa.Array]) -> None:

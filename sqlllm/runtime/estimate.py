@@ -1,17 +1,17 @@
-"""What calls would cost, counted instead of asked."""
+"""What calls would ask, and what that would cost, found out without asking."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import pyarrow as pa
 
 from sqlllm.errors import SqlllmError
+from sqlllm.models.base import Model
 from sqlllm.runtime.asking import Caller
 from sqlllm.runtime.caches import cache_for
-from sqlllm.runtime.keys import keys_of
+from sqlllm.runtime.keys import Lane, keys_of
 from sqlllm.runtime.runtime import Runtime, nobody
 from sqlllm.task import Task
 
@@ -51,40 +51,48 @@ class Cost:
     note: str = ""
 
 
-class Estimator(Runtime):
-    """A runtime whose `run` counts, and answers NULL."""
+class DryRun(Runtime):
+    """A runtime whose `run` asks nobody and answers NULL.
+
+    Attributes:
+        noted: What it was to ask: the task and the model, on whose behalf, and the distinct texts.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         self.__dict__.update(runtime.__dict__)
-        self.costs: list[Cost] = []
+        self.noted: list[tuple[Lane, Caller, pa.Array]] = []
 
     def run(self, task: Task, inputs: pa.Array, caller: Caller) -> pa.DictionaryArray:
-        """Note the cost of asking about inputs."""
-        lane, texts = self.lane(task, caller.model), inputs.drop_null().unique()
-        model = lane.model
-        found = cache_for(model, self.settings).find(lane, keys_of(texts))
-        missing = texts.filter(found.is_null()).to_pylist()
+        """Note the inputs."""
+        lane = self.lane(task, caller.model)
+        self.noted.append((lane, caller, inputs.drop_null().unique()))
+        return nobody(lane.form, len(inputs))
+
+    def unanswered(self, lane: Lane, texts: pa.Array) -> pa.Array:
+        """Those of distinct texts that no cache has an answer to."""
+        found = cache_for(lane.model, self.settings).find(lane, keys_of(texts))
+        return texts.filter(found.is_null())
+
+    def costs(self) -> list[Cost]:
+        """What it would cost to ask what was noted."""
+        return [self._cost(*each) for each in self.noted]
+
+    def _cost(self, lane: Lane, caller: Caller, texts: pa.Array) -> Cost:
+        model, missing = lane.model, self.unanswered(lane, texts).to_pylist()
         rate = self.ledger.seconds_per_input(caller.function, model.name)
         behind = tuple(model.behind(lane.task)) if missing and not caller.part else ()
-        self.costs.append(
-            Cost(
-                lane.digest.hex(),
-                model.name,
-                len(texts),
-                len(texts) - len(missing),
-                _tokens(model, missing),
-                rate * len(missing) if rate is not None else None,
-                _digest(texts) if behind else "",
-                behind,
-                lane.task.text_first,
-                "; ".join(note for note in (PARTS if caller.part else "", model.note) if note),
-            )
+        return Cost(
+            lane=lane.digest.hex(),
+            model=model.name,
+            distinct=len(texts),
+            cached=len(texts) - len(missing),
+            tokens=_tokens(model, missing),
+            seconds=rate * len(missing) if rate is not None else None,
+            texts=_digest(texts) if behind else "",
+            behind=behind,
+            text_first=lane.task.text_first,
+            note="; ".join(note for note in (PARTS if caller.part else "", model.note) if note),
         )
-        return nobody(lane.form, len(texts))
-
-    def rows(self) -> list[dict[str, Any]]:
-        """The costs as plain values."""
-        return [asdict(cost) for cost in self.costs]
 
 
 def _digest(texts: pa.Array) -> str:
@@ -93,7 +101,7 @@ def _digest(texts: pa.Array) -> str:
     return f"{sum(int.from_bytes(digest) for digest in each):x}"
 
 
-def _tokens(model: Any, texts: list[str]) -> int | None:
+def _tokens(model: Model, texts: list[str]) -> int | None:
     sample = texts[:: max(1, len(texts) // SAMPLE)]
     try:
         counted = sum(model.count_tokens(sample)) if sample else 0
