@@ -46,7 +46,7 @@ class Texts:
         self._columns: list[pa.Array] = []
         self._keys: list[Array] = []
         self._count = 0
-        self._index = KeyIndex()
+        self._index = KeyIndex(np.int32)
         self._chunks: dict[bytes, Array] = {}  # the numbers of its rows, by a chunk's digest
         self._waiting: dict[bytes, pa.Array] = {}  # all of one type
         self._type = TEXT
@@ -94,7 +94,7 @@ class Texts:
             if known is not None:
                 return known
             distinct, rows = _each_once(chunk.cast(TEXT))
-            numbers = self._index.find(keys_of(distinct)).astype(np.int32)
+            numbers = self._index.find(keys_of(distinct))
             return None if (numbers < 0).any() else np.append(numbers, -1)[rows]
 
     def column(self, numbers: Array) -> pa.Array:
