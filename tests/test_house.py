@@ -77,79 +77,19 @@ def test_imports_go_one_way() -> None:
     assert checked > 20
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "errors",
-        "schema",
-        "sqltypes",
-        "task",
-        "models.answers",
-        "models.fake",
-        "models.labels",
-        "models.uri",
-        "models.width",
-        "udfs.prompt",
-        "runtime.answers",
-        "runtime.scope",
-        "runtime.usage",
-        "runtime.cache",
-        "runtime.progress",
-        "runtime.questions",
-        "runtime.keyindex",
-        "runtime.texts",
-        "runtime.keys",
-        "storage",
-        "rewrite.aggregates",
-        "rewrite.meaning",
-        "rewrite.names",
-        "rewrite.script",
-        "jobs.job",
-        "jobs.run",
-        "jobs.table",
-        "cli.completion",
-        "cli.typed",
-        "doctor",
-        "doctor.finding",
-        "doctor.kept",
-        "reduce",
-        "splitting",
-        "connection",
-        "installation",
-        "html",
-        "locks",
-        "notebook",
-        "report.content",
-        "runtime.history",
-        "variables",
-        "polars",
-        "polars.call",
-        "polars.frames",
-        "polars.functions",
-        "engine.batching",
-        "engine.encoder",
-        "engine.enforceable",
-        "engine.int8",
-        "engine.lookup",
-        "engine.memory",
-        "engine.prefixes",
-        "engine.prompt",
-        "engine.scoring",
-        "engine.worker",
-        "redact.dates",
-        "redact.entities",
-        "redact.names",
-        "redact.national",
-        "redact.numbers",
-        "redact.online",
-        "redact.phones",
-        "redact.text",
-    ],
-)
-def test_docstring_examples(module: str) -> None:
-    result = doctest.testmod(
-        importlib.import_module(f"sqlllm.{module}"), optionflags=doctest.ELLIPSIS
-    )
+WITH_EXAMPLES = [
+    path.relative_to(ROOT)
+    for folder in ("sqlllm", "udfs")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if ">>> " in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=str)
+def test_docstring_examples(path: Path) -> None:
+    parts = [*(["sqlllm"] if path.parts[0] == "udfs" else []), *path.with_suffix("").parts]
+    module = importlib.import_module(".".join(parts).removesuffix(".__init__"))
+    result = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert result.attempted > 0
     assert result.failed == 0
 
