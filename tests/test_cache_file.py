@@ -91,6 +91,22 @@ def test_a_spoilt_file_is_begun_anew(spoil: Any, warning: str | None, tmp_path: 
     assert len(aside) == bool(warning and "aside" in warning)
 
 
+def test_a_damaged_block_of_a_file_that_is_only_read_hides_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    lane = Lane(sqlllm.FakeModel(shout, fingerprint="one"), sqlllm.Task("complete"))
+    keys = keys_of(pa.array([f"text {i}" for i in range(20_000)]))
+    answers = pa.array([f"TEXT {i}".encode() for i in range(20_000)])
+    written = BlockCache(Database(path, SCHEMA), 1 << 30)
+    written.keep(lane, keys, answers)
+    spoil = "UPDATE contents SET answers = zeroblob(length(answers)) WHERE block = 1"
+    written.database.write(lambda con: con.execute(spoil))
+    read = BlockCache(Database(path, SCHEMA, read_only=True), 1 << 30)
+    with pytest.warns(sqlllm.StorageWarning, match="block 1 is damaged, and is not read"):
+        found = read.find(lane, keys)
+    assert found.to_pylist() == [*[None] * 16_384, *answers[16_384:].to_pylist()]
+    assert read.find(lane, keys) == found
+
+
 def another_application(path: Path) -> None:
     with sqlite3.connect(path) as con:
         con.execute("CREATE TABLE users (name TEXT)")

@@ -169,11 +169,15 @@ class BlockCache:
         content = self.database.read(lambda con: blocks.read(con, block))
         if content is None:
             raise _Gone
-        if content.is_damaged:
+        if content.is_damaged and not self.database.read_only:
             warn(f"{self.database.path}: block {block} is damaged and was dropped")
             self.database.write(lambda con: blocks.drop(con, [block]))
             raise _Gone
-        column = content.column()
+        if content.is_damaged:
+            warn(f"{self.database.path}: block {block} is damaged, and is not read")
+            column = pa.nulls(len(content.keys) // KEY.itemsize, pa.binary())
+        else:
+            column = content.column()
         self._hold(block, column)
         return column
 
