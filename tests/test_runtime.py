@@ -116,6 +116,14 @@ def test_an_interrupt_of_nothing_ends_nothing_later(db: sqlllm.Connection) -> No
     assert db.execute("FROM t").fetchall() == [("A",), ("B",)]
 
 
+def test_a_closed_connection_leaves_nothing_behind() -> None:
+    with sqlllm.connect() as db:
+        cursor = db.cursor()
+        cursor.execute("SELECT 1").fetchall()
+        cursor.close()
+        assert not db.runtime.statements.contexts
+
+
 @pytest.mark.parametrize("cursor", ["db", "db.cursor()"])
 def test_a_process_ends_while_a_daemon_thread_asks(cursor: str) -> None:
     """Python ended the thread within DuckDB, which aborted; the batches so far are kept."""

@@ -113,4 +113,5 @@ class Statements:
         """Free what the connection's latest statement held, and forget that it was interrupted."""
         with self._lock:
             self._latest.pop(connection_id, None)
+            self.contexts.pop(connection_id, None)
             self.interrupted.discard(connection_id)
