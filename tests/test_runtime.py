@@ -134,7 +134,8 @@ db = sqlllm.connect(models={{"fake": fake}}, model="fake", progress=False)
 threading.excepthook = lambda error: print(error.exc_type.__name__, len(fake.inputs) < 100)
 query = "SELECT ai.complete('row ' || i) FROM range(1000) r(i)"
 threading.Thread(target={cursor}.execute, args=(query,), daemon=True).start()
-time.sleep(1)
+while len(fake.inputs) < 10:
+    time.sleep(0.01)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "KeyboardInterrupt True\n", "")
