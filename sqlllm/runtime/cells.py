@@ -8,12 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlllm.html import Html, Shown, tag
-
-if TYPE_CHECKING:
-    from sqlllm.runtime.progress import Work
+from sqlllm.runtime.progress import Work, duration
 
 
 def notebook() -> Any:
@@ -79,9 +77,8 @@ class _Bar:
     handle: Any = None
 
     def total(self) -> Work:
-        first, *others = self.works
-        total = type(first)(first.name, 0, 0)
-        for work in (first, *others):
+        total = Work(self.works[0].name, 0, 0)
+        for work in self.works:
             for name in ("rows", "distinct", "cached", "sent", "tokens", "seconds"):
                 setattr(total, name, getattr(total, name) + getattr(work, name))
         return total
@@ -97,8 +94,6 @@ def shown(work: Work, *, running: bool) -> Shown:
 
 def done(work: Work) -> str:
     """What was asked, for a person to read."""
-    from sqlllm.runtime.progress import duration
-
     parts = [f"{work.rows:,} rows"] if work.rows else []
     parts += [f"{work.distinct:,} distinct"]
     parts += [f"{work.cached:,} cached"] if work.cached else []

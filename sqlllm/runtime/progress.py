@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from sqlllm.runtime.cells import CellProgress, notebook
-
 if TYPE_CHECKING:
     import rich.progress
 
@@ -224,6 +222,8 @@ def _display() -> rich.progress.Progress:
 
 def progress_for(wanted: bool | Callable[[Work], None] | None) -> Progress:
     """A bar when wanted, or when nobody said and someone may be watching; or a callback."""
+    from sqlllm.runtime.cells import CellProgress, notebook
+
     if callable(wanted):
         return Told(wanted)
     cells = notebook()
