@@ -86,8 +86,7 @@ def test_texts_take_no_room_of_answers(
 ) -> None:
     """More texts than a statement keeps: those that it has are asked as one batch all the same."""
     db, fake = many
-    defaults = Statement.__init__.__defaults__
-    monkeypatch.setattr(Statement.__init__, "__defaults__", (3000 * 42, *defaults[1:]))
+    monkeypatch.setattr(Statement, "LIMIT", 3000 * 42)
     monkeypatch.setattr(Texts, "ROWS", 1000)
     monkeypatch.setattr("sqlllm.runtime.runtime.FOUND", 500)
     rows = db.execute("SELECT x, ai.complete(x) FROM many").fetchall()
@@ -103,8 +102,7 @@ def test_a_statement_keeps_no_more_answers_than_it_may(
 ) -> None:
     """What goes beyond is asked with its rows, once where there is a cache, and not kept."""
     fake, limit = many[1], 600 * 1000
-    defaults = Statement.__init__.__defaults__
-    monkeypatch.setattr(Statement.__init__, "__defaults__", (limit, *defaults[1:]))
+    monkeypatch.setattr(Statement, "LIMIT", limit)
     monkeypatch.setattr("sqlllm.runtime.runtime.ASKED", 1000)
     fake.fn = lambda task, text: f"{text:x<600}"
     with sqlllm.connect(models={"fake": fake}, model="fake", cache=cache) as db:

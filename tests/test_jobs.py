@@ -288,9 +288,7 @@ def test_large_outputs_continue_where_they_were_interrupted(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch, statement: str
 ) -> None:
     """More rows than a statement collects at once: here 300, not 262,144."""
-    monkeypatch.setattr(
-        Statement.__init__, "__defaults__", (300, *Statement.__init__.__defaults__[1:])
-    )
+    monkeypatch.setattr(Statement, "LIMIT", 300)
     jobs.run("CREATE TABLE s(i INT, a TEXT); CREATE TABLE t AS SELECT i FROM range(9000) r(i)")
     select = "SELECT i, ai.complete('t' || i) AS a FROM t"
     script = statement.format(select, folder=jobs.folder)

@@ -31,8 +31,6 @@ class Statement:
 
     Args:
         query_id: DuckDB's number of the query.
-        limit: Bytes of texts from which on no more are kept, and bytes of answers likewise. What
-            goes beyond is asked chunk by chunk.
         secret: A key for what must be the same within the statement and tell nothing beyond it;
             None draws one.
         tallies: What was spent of the budget per query, under "", and of each model's cap.
@@ -40,11 +38,12 @@ class Statement:
     """
 
     LIMIT = 1 << 28
+    """Bytes of texts from which on no more are kept, and bytes of answers likewise. What goes
+    beyond is asked chunk by chunk."""
 
     def __init__(
         self,
         query_id: int,
-        limit: int = LIMIT,
         secret: bytes | None = None,
         tallies: dict[str, Tally] | None = None,
         ran: Ran | None = None,
@@ -52,7 +51,6 @@ class Statement:
         self.ran = ran
         self.tallies = {} if tallies is None else tallies
         self.query_id = query_id
-        self.limit = limit
         self.secret = secret or secrets.token_bytes(32)
         self.usage: dict[bytes, Usage] = {}
         self._texts = Texts()
@@ -72,12 +70,12 @@ class Statement:
     @property
     def texts_full(self) -> bool:
         """Whether no more texts are kept."""
-        return self._texts.nbytes >= self.limit
+        return self._texts.nbytes >= self.LIMIT
 
     @property
     def answers_full(self) -> bool:
         """Whether no more answers are kept, and none is asked ahead of its rows."""
-        return self._answered >= self.limit
+        return self._answered >= self.LIMIT
 
     @property
     def _answered(self) -> int:
