@@ -10,7 +10,7 @@ import uuid
 import weakref
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -174,14 +174,13 @@ class Ledger:
 
     def add(self, entry: Usage) -> None:
         """Note what has been counted in an entry since it was last noted."""
-        new = Usage(entry.query_id, entry.function, entry.model, started=entry.started)
         with self._lock:
             self._check_process()
-            now = {name: getattr(entry, name) for name in COUNTS}
-            for name, value in now.items():
-                before = entry.noted.get(name)
-                setattr(new, name, value if before is None else value - before)
-            entry.noted = now
+            new = replace(entry)
+            for name, before in entry.noted.items():
+                setattr(new, name, getattr(entry, name) - before)
+            counts = {name: getattr(entry, name) for name in COUNTS}
+            entry.noted = {name: count for name, count in counts.items() if count is not None}
             key = (entry.query_id, entry.function, entry.model)
             row, _ = self._usage.setdefault(key, (Usage(*key, started=entry.started), self.run))
             added(row, new)
@@ -198,9 +197,7 @@ class Ledger:
         """Record an input without an answer."""
         with self._lock:
             self._check_process()
-            f = failure
-            row = (self.session, self.run, f.query_id, f.function, f.model, f.input, f.message)
-            self._failures.append((time.time(), *row))
+            self._failures.append((time.time(), self.session, self.run, *astuple(failure)))
 
     def spend(self, day: str, spent: Spent, sign: int = 1) -> None:
         """Count what was asked on a day."""
@@ -221,7 +218,7 @@ class Ledger:
             self._write(con)
             row = con.execute("SELECT * FROM spent WHERE day = ?", [day]).fetchone()
             spent = Spent(*row[1:]) if row else Spent()
-            con.execute(_ADD_SPENT, _numbers(day, take(spent)))
+            con.execute(_ADD_SPENT, (day, *astuple(take(spent))))
             return spent
 
         with self._lock:
@@ -250,17 +247,20 @@ class Ledger:
 
     def asked(self) -> dict[str, Usage]:
         """What the run that asks now has asked so far, by model."""
-        return {model: sums for (run, model), sums in self._asked.items() if run == self.run}
+        with self._lock:
+            return {model: sums for (run, model), sums in self._asked.items() if run == self.run}
 
     def usage(self) -> list[dict[str, Any]]:
         """The rows of `ai.usage`, oldest first."""
-        rows = self._rows("usage", _USAGE, "started, session, query_id, function, model")
-        rows += [self._row(row, run) for row, run in self._usage.values()]
+        with self._lock:
+            rows = self._rows("usage", _USAGE, "started, session, query_id, function, model")
+            rows += [self._row(row, run) for row, run in self._usage.values()]
         return [self._seen(_USAGE, row, "started") for row in rows]
 
     def failures(self) -> list[dict[str, Any]]:
         """The rows of `ai.errors`, oldest first."""
-        rows = [*self._rows("errors", _ERRORS, "at, rowid"), *self._failures]
+        with self._lock:
+            rows = [*self._rows("errors", _ERRORS, "at, rowid"), *self._failures]
         return [self._seen(_ERRORS, row, "at") for row in rows]
 
     def seconds_per_input(self, function: str, model: str) -> float | None:
@@ -275,13 +275,12 @@ class Ledger:
     def _rows(self, table: str, columns: tuple[str, ...], order: str) -> list[Any]:
         """What is in the file: all, unless it can't be written."""
         sql = f"SELECT {', '.join(columns)} FROM {table} ORDER BY {order}"
-        with self._lock:
-            self.flush()
-            try:
-                return self._database.read(lambda con: con.execute(sql).fetchall())
-            except StorageError as error:
-                self._lost(error)
-                return []
+        self.flush()
+        try:
+            return self._database.read(lambda con: con.execute(sql).fetchall())
+        except StorageError as error:
+            self._lost(error)
+            return []
 
     def _seen(self, columns: tuple[str, ...], row: Any, when: str) -> dict[str, Any]:
         found = dict(zip(columns, row, strict=True))
@@ -296,7 +295,7 @@ class Ledger:
     def _write(self, con: sqlite3.Connection) -> None:
         con.executemany(_ADD_USAGE, [self._row(row, run) for row, run in self._usage.values()])
         con.executemany(_ADD_ERROR, self._failures)
-        con.executemany(_ADD_SPENT, [_numbers(day, spent) for day, spent in self._spent.items()])
+        con.executemany(_ADD_SPENT, [(day, *astuple(spent)) for day, spent in self._spent.items()])
         if self._writes % 1000 == 0:
             self._drop_old(con)
 
@@ -322,10 +321,6 @@ class Ledger:
         if not self._warned:
             self._warned = True
             warn(f"usage and errors are kept in this process only: {first_line(error)}")
-
-
-def _numbers(day: str, spent: Spent) -> tuple[Any, ...]:
-    return (day, spent.calls, spent.tokens, spent.seconds, spent.cost)
 
 
 def _flush(ledger: weakref.ref[Ledger]) -> None:
