@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlllm.runtime.asking import Asking
 from sqlllm.runtime.statements import Statements
+from sqlllm.runtime.usage import COUNTS
 
 OPERATIONS = {
     "complete": "text_completion",
@@ -20,6 +21,12 @@ OPERATIONS = {
     "embed": "embeddings",
 }
 """The names of the GenAI semantic conventions for what a task asks."""
+
+
+SHOWN = (
+    "function", "run", "rows", "distinct_inputs", "cached", "sent", "batches", "errors", "cost",
+)  # fmt: skip
+"""What a span has of ours, where those conventions have no name for it."""
 
 
 def context() -> Any:
@@ -36,26 +43,9 @@ def report(
     usage = asking.usage
     if not usage.sent:
         return
-    counts = {
-        "rows": usage.rows,
-        "distinct_inputs": usage.distinct_inputs,
-        "cached": usage.cached,
-        "sent": usage.sent,
-        "batches": usage.batches,
-        "errors": usage.errors,
-    }
-    fields = {
-        "function": usage.function,
-        "model": usage.model,
-        **counts,
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "seconds": usage.seconds,
-        "cost": usage.cost,
-        "query_id": usage.query_id,
-        "run": run,
-        "error": type(error).__name__ if error is not None else None,
-    }
+    names = ("function", "model", *COUNTS, "query_id")
+    fields: dict[str, Any] = {name: getattr(usage, name) for name in names}
+    fields |= {"run": run, "error": type(error).__name__ if error is not None else None}
     logging.getLogger("sqlllm.runtime").info(
         "%s · %s: %d sent, %d cached, %.1f s",
         usage.function,
@@ -66,7 +56,7 @@ def report(
         extra=fields,
     )
     if _is_installed():
-        _span(asking, counts, run, error, statements.contexts.get(asking.caller.connection_id))
+        _span(asking, fields, statements.contexts.get(asking.caller.connection_id))
 
 
 @cache
@@ -77,13 +67,7 @@ def _is_installed() -> bool:
         return False
 
 
-def _span(
-    asking: Asking,
-    counts: Mapping[str, int],
-    run: str | None,
-    error: BaseException | None,
-    parent: Any,
-) -> None:
+def _span(asking: Asking, fields: Mapping[str, Any], parent: Any) -> None:
     from opentelemetry import trace
 
     usage, task = asking.usage, asking.task
@@ -96,11 +80,8 @@ def _span(
         "gen_ai.usage.output_tokens": usage.completion_tokens,
         "gen_ai.request.temperature": task.temperature,
         "gen_ai.request.max_tokens": task.max_tokens,
-        "sqlllm.function": usage.function,
-        "sqlllm.cost": usage.cost,
-        "sqlllm.run": run,
-        "error.type": type(error).__name__ if error is not None else None,
-        **{f"sqlllm.{name}": value for name, value in counts.items()},
+        "error.type": fields["error"],
+        **{f"sqlllm.{name}": fields[name] for name in SHOWN},
     }
     ended = time.time_ns()
     span = trace.get_tracer("sqlllm").start_span(
@@ -110,6 +91,6 @@ def _span(
         attributes={name: value for name, value in attributes.items() if value is not None},
         start_time=ended - int(usage.seconds * 1e9),
     )
-    if error is not None:
+    if fields["error"] is not None:
         span.set_status(trace.StatusCode.ERROR)
     span.end(ended)
