@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -56,8 +57,8 @@ class Budget:
         """Whether a query must not ask for what others wait for: it would pay for them."""
         return bool(self._settings.budgets.get("query") or self._settings.caps)
 
-    def cost(self, model: str, read: int, written: int) -> float | None:
-        """What tokens cost; None where the model has no price."""
+    def cost(self, model: str, read: Any, written: Any) -> Any:
+        """What tokens cost, a number or an array of them; None where the model has no price."""
         price = self._settings.prices.get(model)
         if price is None:
             return None
@@ -90,7 +91,7 @@ class Budget:
             return Part(len(texts), today())
         if any(scope.per == "day" for scope in scopes):
             texts = texts[: self.PART]
-        needs = Needs(np.zeros(0), np.zeros(0))
+        needs = Needs(np.zeros(len(texts)), np.zeros(len(texts)))
         if counts_tokens(scopes):
             texts = texts[: min(4 * before or self.PART, self.PART)]
             needs, texts = self._needs(asking, texts)
@@ -187,9 +188,8 @@ class Budget:
         writes = task.kind in ("complete", "extract")
         written = np.cumsum([room(task, size) if writes else 0 for size in sizes])
         read = fixed + np.ceil(np.cumsum(np.array(sizes) + (fixed if seen is None else seen)))
-        price = self._settings.prices.get(model.name, FREE)
-        cost = (read * price["input"] + written * price["output"]) / 1e6
-        return Needs(read + written, cost), texts
+        cost = self.cost(model.name, read, written)
+        return Needs(read + written, np.zeros(len(read)) if cost is None else cost), texts
 
     def _reserve(self, scopes: Sequence[Scope], needs: Needs, most: int) -> tuple[Part, Scope, str]:
         """Set aside what fits; else a part of nothing, and what there is no room in."""
@@ -202,7 +202,7 @@ class Budget:
                 part.count, full, name = count, scope, limit
             return needs.of(part.count)
 
-        for scope in scopes:  # the day's is the last: other processes wait for what it is asked
+        for scope in scopes:  # the day's is the last: while it is looked at, other processes wait
             if scope.per != "day":
                 fit(scope, scope.tally)
             elif part.count:
@@ -239,8 +239,6 @@ class Budget:
             kept = f"with cache = {self._settings.cache!r} no answer is kept: raise"
         return BudgetExceeded(msg, hint=f"{kept} {name} in {scope.setting}")
 
-
-FREE = {"input": 0.0, "output": 0.0}
 
 TEMPLATE = 32  # tokens that a chat template may add to a prompt
 

@@ -68,8 +68,7 @@ class Needs:
         """The first `count`."""
         if not count:
             return Spent()
-        tokens = int(self.tokens[count - 1]) if len(self.tokens) else 0
-        return Spent(count, tokens, 0.0, float(self.cost[count - 1]) if len(self.cost) else 0.0)
+        return Spent(count, int(self.tokens[count - 1]), 0.0, float(self.cost[count - 1]))
 
 
 @dataclass(slots=True)
