@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlllm.models.base import Model
+from sqlllm.runtime.answers import Answers
 from sqlllm.runtime.keys import Lane
+from sqlllm.runtime.progress import Deferred
 from sqlllm.runtime.statement import Statement
+from sqlllm.runtime.texts import Texts
 from sqlllm.runtime.usage import Usage
 from sqlllm.task import Task
 
@@ -32,7 +35,7 @@ class Caller:
     on_error: str | None = None
     connection_id: int = 0
     rows: int | None = None
-    failures: dict[str, str] | None = None
+    failures: dict[str, str] = field(default_factory=dict)
     part: bool = False
 
 
@@ -43,16 +46,22 @@ class Asking:
     Attributes:
         lane: The task and the model.
         caller: On whose behalf.
-        usage: What it took so far.
         statement: The statement it belongs to.
+        texts: Where its texts have their numbers.
+        answers: Where their answers are put.
+        usage: What it took so far.
+        bar: Shows how far it is.
         total: Its distinct inputs.
         began: When, as `time.perf_counter` tells.
     """
 
     lane: Lane
     caller: Caller
-    usage: Usage
     statement: Statement
+    texts: Texts
+    answers: Answers
+    usage: Usage
+    bar: Deferred
     total: int
     began: float
 
@@ -65,3 +74,8 @@ class Asking:
     def task(self) -> Task:
         """What is asked."""
         return self.lane.task
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is asked ahead of its rows, and the statement may hold no more answers."""
+        return self.caller.rows is not None and self.statement.answers_full

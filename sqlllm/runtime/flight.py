@@ -29,6 +29,10 @@ class Ticket:
         """Here is its answer."""
         self.answers, self.row, self.done = answers, row, True
 
+    def fail(self, error: SqlllmError) -> None:
+        """Here is why there is none."""
+        self.error, self.done = error, True
+
 
 def landed(tickets: Sequence[Ticket]) -> tuple[Array, pa.Array]:
     """The answers of tickets that are done, in the order in which they came: no copy sorts them.

@@ -14,7 +14,7 @@ import pyarrow as pa
 from sqlllm.errors import ModelError, SqlllmError, excerpt, first_line
 from sqlllm.models.base import Batch, Model
 from sqlllm.models.registry import BUILTIN_EMBEDDING, Registry, default_model
-from sqlllm.runtime.answers import ASKED, Answers, Array, to_numpy
+from sqlllm.runtime.answers import ASKED, Array, to_numpy
 from sqlllm.runtime.asking import Asking, Caller
 from sqlllm.runtime.caches import cache_for, memo
 from sqlllm.runtime.encoding import Form, column_of, encode
@@ -25,7 +25,6 @@ from sqlllm.runtime.progress import Deferred, Progress, Work, progress_for
 from sqlllm.runtime.sending import Sender, check_listed, check_place
 from sqlllm.runtime.state import state
 from sqlllm.runtime.statements import Statements
-from sqlllm.runtime.texts import Texts
 from sqlllm.runtime.trace import report
 from sqlllm.runtime.usage import Failure, Ledger, Usage
 from sqlllm.settings import Settings, state_path
@@ -93,34 +92,34 @@ class Runtime:
             ModelError: An input has no answer and `on_error` is `fail`.
             BudgetExceeded: A budget is used up, whatever `on_error` is.
         """
-        started = time.perf_counter()
+        began = time.perf_counter()
         lane = self.lane(task, caller.model)
-        model = lane.model
         statement = self.statements.of(caller.connection_id, caller.query_id)
-        usage = Usage(caller.query_id, caller.function, model.name)
-        usage.cost = self.sender.budget.cost(model.name, 0, 0)
+        usage = Usage(caller.query_id, caller.function, lane.model.name)
+        usage.cost = self.sender.budget.cost(usage.model, 0, 0)
         if not caller.part:
             usage.rows = statement.rows(lane.digest, len(inputs), caller.rows)
         texts, answers, numbers = statement.place(
             lane.digest, inputs, ahead=caller.rows is not None
         )
         wanted, rows = _each_once(numbers)
-        asking = Asking(lane, caller, usage, statement, len(wanted), started)
+        work = Work(f"{caller.function} · {usage.model}", usage.rows, len(wanted))
+        bar = Deferred(self._progress, work)
+        asking = Asking(lane, caller, statement, texts, answers, usage, bar, len(wanted), began)
         failed: BaseException | None = None
         try:
-            work = Work(f"{caller.function} · {model.name}", usage.rows, len(wanted))
             turn = statement.turn(lane.digest) if caller.rows else nullcontext()
-            with turn, Deferred(self._progress, work) as bar:
+            with turn, bar:
                 new = answers.missing(wanted)
                 bar.skip(len(wanted) - len(new))
                 if len(new):
-                    self._fill(asking, texts, answers, new, bar)
-            self._tell(caller, texts, answers, wanted)
+                    self._ask(asking, self._find(asking, new))
+            self._tell(asking, wanted)
         except BaseException as error:
             failed = error
             raise
         finally:
-            usage.seconds = time.perf_counter() - started
+            usage.seconds = time.perf_counter() - began
             self.ledger.add(usage)
             report(asking, self.ledger.run, self.statements, failed)
             failed = None  # its traceback holds this frame, and all that is in it
@@ -129,68 +128,49 @@ class Runtime:
             return nobody(lane.form, len(inputs))
         return pa.DictionaryArray.from_arrays(rows, column_of(lane.form, answers.take(wanted)))
 
-    def _fill(
-        self, asking: Asking, texts: Texts, answers: Answers, new: Array, bar: Deferred
-    ) -> None:
-        """Answer the texts of these numbers: from the cache, or asked now.
-
-        What is asked ahead of its rows ends where a statement may hold no more.
-        """
-        usage, cache = asking.usage, cache_for(asking.model, self.settings)
-        ahead, missing = asking.caller.rows is not None, []
+    def _find(self, asking: Asking, new: Array) -> Array:
+        """Answer texts from the cache; the numbers of those that it has no answer to."""
+        usage, cache, missing = asking.usage, cache_for(asking.model, self.settings), []
         for at in range(0, len(new), FOUND):
-            part = new[at : at + FOUND]
-            if at and ahead and asking.statement.answers_full:
+            if at and asking.is_full:
                 break
+            part = new[at : at + FOUND]
             usage.distinct_inputs += len(part)
-            found = cache.find(asking.lane, texts.keys(part))
+            found = cache.find(asking.lane, asking.texts.keys(part))
             there = to_numpy(found.is_valid())
             if there.any():
-                answers.fill(part[there], found.drop_null())
-            usage.cached += int(there.sum())
-            bar.skip(int(there.sum()))
+                asking.answers.fill(part[there], found.drop_null())
+            count = int(there.sum())
+            usage.cached += count
+            asking.bar.skip(count)
             missing.append(part[~there])
-        asked = np.concatenate(missing)
-        if len(asked) > ASKED and asking.model.reads_prompts:
-            asked = texts.alike_together(asked)  # what they begin with is then read once
-        if len(asked) > ASKED:
+        return np.concatenate(missing)
+
+    def _ask(self, asking: Asking, missing: Array) -> None:
+        """Answer texts by the model, a block at a time."""
+        several = len(missing) > ASKED
+        if several and asking.model.reads_prompts:
+            missing = asking.texts.alike_together(missing)  # what they begin with is read once
+        if several:
             give_back()  # what collecting has left
-        for at in range(0, len(asked), ASKED):
-            block = asked[at : at + ASKED]
-            if at and ahead and asking.statement.answers_full:
-                usage.distinct_inputs -= len(asked) - at
+        for at in range(0, len(missing), ASKED):
+            if at and asking.is_full:
+                asking.usage.distinct_inputs -= len(missing) - at
                 break
-            given = texts.column(block).to_pylist()
-            places, *answered = self._ask(asking, texts.keys(block), given, bar)
-            answers.fill(block[places], *answered)
-            if len(asked) > ASKED:
+            self._ask_block(asking, missing[at : at + ASKED])
+            if several:
                 give_back()
 
-    def _tell(self, caller: Caller, texts: Texts, answers: Answers, wanted: Array) -> None:
-        """Raise why a text has no answer, or note it for the caller."""
-        for number, error in answers.errors(wanted):
-            if self._strict(caller):
-                raise error
-            if caller.failures is not None:
-                (text,) = texts.column(np.array([number])).to_pylist()
-                caller.failures[text] = first_line(error)
-
-    def _strict(self, caller: Caller) -> bool:
-        return (caller.on_error or self.settings.on_error) == "fail"
-
-    def _ask(
-        self, asking: Asking, keys: Array, texts: list[str], bar: Deferred
-    ) -> tuple[Array, pa.Array, dict[int, SqlllmError]]:
-        """From the model, with what other threads wait for: of which texts, the answers, and why
-        one is NULL."""
-        model, caller, usage = asking.model, asking.caller, asking.usage
-        if caller.connection_id in self.statements.explained:
+    def _ask_block(self, asking: Asking, block: Array) -> None:
+        """Answer texts by the model, together with what other threads wait for."""
+        if asking.caller.connection_id in self.statements.explained:
             msg = "explain asks no model"
             raise ModelError(msg)
+        keys, texts = asking.texts.keys(block), asking.texts.column(block).to_pylist()
         tickets = self._flights.fly(
             asking.lane.digest,
             ((key.tobytes(), text) for key, text in zip(keys, texts, strict=True)),
-            lambda waiting: self._compute(asking, waiting, bar),
+            partial(self._compute, asking),
             self._stopped(asking),
         )
         places, answers = landed(tickets)
@@ -198,21 +178,31 @@ class Runtime:
         for i, place in enumerate(places.tolist()):
             if (error := tickets[place].error) is not None:
                 errors[i] = error
-                usage.errors += 1
-                self.fail(model, tickets[place].text, error, caller)
-        return places, answers, errors
+                asking.usage.errors += 1
+                self.fail(asking.model, tickets[place].text, error, asking.caller)
+        asking.answers.fill(block[places], answers, errors)
+
+    def _tell(self, asking: Asking, wanted: Array) -> None:
+        """Raise why a text has no answer, or note it for the caller."""
+        for number, error in asking.answers.errors(wanted):
+            if self._strict(asking.caller):
+                raise error
+            (text,) = asking.texts.column(np.array([number])).to_pylist()
+            asking.caller.failures[text] = first_line(error)
+
+    def _strict(self, caller: Caller) -> bool:
+        return (caller.on_error or self.settings.on_error) == "fail"
 
     def fail(self, model: Model, text: str, error: SqlllmError, caller: Caller) -> None:
         """Raise why `text` has no answer, or record it, as the call or the settings say."""
         if self._strict(caller):
             raise error
         message = first_line(error)
-        if caller.failures is not None:
-            caller.failures[text] = message
+        caller.failures[text] = message
         failure = Failure(caller.query_id, caller.function, model.name, excerpt(text), message)
         self.ledger.fail(failure)
 
-    def _compute(self, asking: Asking, waiting: list[Ticket], bar: Deferred) -> None:
+    def _compute(self, asking: Asking, waiting: list[Ticket]) -> None:
         """Send inputs to the model; keep each answer as its batch lands."""
         model = asking.model
         waiting = self._still_missing(asking, waiting)
@@ -224,21 +214,20 @@ class Runtime:
                 hint="with cache = 'only' no model is asked; `FROM ai.cache` lists what is there",
             )
             for ticket in waiting:
-                ticket.error, ticket.done = refused, True
+                ticket.fail(refused)
             return
-        bar.advance(0)
+        asking.bar.advance(0)
         texts, stopped = [ticket.text for ticket in waiting], self._stopped(asking)
         with self.statements.asking():
             for batch in self.sender.send(asking, texts, stopped):
                 self._land(asking, batch, waiting)
                 tokens = batch.prompt_tokens + batch.completion_tokens
-                bar.advance(len(batch.rows) + len(batch.errors), tokens)
+                asking.bar.advance(len(batch.rows) + len(batch.errors), tokens)
                 if stopped():
                     break
         if stopped():
             raise KeyboardInterrupt  # what was answered is kept
-        if not all(ticket.done for ticket in waiting):
-            lost = sum(not ticket.done for ticket in waiting)
+        if lost := sum(not ticket.done for ticket in waiting):
             msg = f"model {model.name!r} left {lost} of {len(waiting)} inputs without an answer"
             raise ModelError(msg)
 
@@ -255,7 +244,7 @@ class Runtime:
         for row, ticket in enumerate(tickets):
             ticket.land(encoded, row)
         for row, error in batch.errors.items():
-            waiting[row].error, waiting[row].done = error, True
+            waiting[row].fail(error)
 
     def _still_missing(self, asking: Asking, waiting: list[Ticket]) -> list[Ticket]:
         """Without those that another thread has answered since they were looked up."""
