@@ -91,6 +91,20 @@ def test_a_spoilt_file_is_begun_anew(spoil: Any, warning: str | None, tmp_path: 
     assert len(aside) == bool(warning and "aside" in warning)
 
 
+def test_blocks_that_there_is_no_room_to_hold_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BlockCache, "HELD", 1)
+    lane = Lane(sqlllm.FakeModel(shout, fingerprint="one"), sqlllm.Task("complete"))
+    keys = keys_of(pa.array([f"text {i}" for i in range(40_000)]))
+    answers = pa.array([f"TEXT {i}".encode() for i in range(40_000)])
+    cache = BlockCache(Database(tmp_path / "answers.sqlite", SCHEMA), 1 << 30)
+    cache.keep(lane, keys, answers)
+    for _ in range(2):
+        assert cache.find(lane, keys) == answers
+        assert len(cache._decoded) == 1
+
+
 def test_a_damaged_block_of_a_file_that_is_only_read_hides_no_other(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     lane = Lane(sqlllm.FakeModel(shout, fingerprint="one"), sqlllm.Task("complete"))
