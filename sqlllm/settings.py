@@ -172,6 +172,7 @@ KINDS: Mapping[str, tuple[Any, str]] = {
     **dict.fromkeys(
         ("text_first", "record", "allow_remote", "audit_texts"), (bool, "true or false")
     ),
+    "progress": ((bool, Callable), "true, false or a function"),
     "cache_bytes": (int, "a whole number"),
 }
 """Setting -> its type, and what that is called. The others are checked where they are listed."""

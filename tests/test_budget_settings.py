@@ -60,6 +60,7 @@ def test_a_model_that_has_another_name_elsewhere_has_the_limits_of_its_name_here
         ({"prices": 3}, "such as prices={'mine': {'input': 0.5, 'output': 1.5}}"),
         ({"budgets": {"day": {"max_calls": 1}}, "record": False}, "record is false"),
         ({"audit_log": ""}, "audit_log must be a path, not ''"),
+        ({"progress": 3}, "progress must be true, false or a function, not 3"),
         ({"budgets": 7}, "budgets must be a table of tables, not 7"),
         ({"caps": {"m": {"max_cost": 1}}}, "unknown entry 'max_cost' in caps of 'm'"),
     ],
