@@ -151,8 +151,8 @@ class Connection:
             --   after LIMIT
             >>> db.close()
         """
-        self._con.extract_statements(query)  # DuckDB says what is wrong with it
         made = self._plan(query, parameters)
+        self._con.extract_statements(made.original)  # DuckDB says what is wrong with it
         calls: list[CallPlan] = []
         statements = made.statements or (Statement(made.sql, made.sql),)
         for i, planned in enumerate(statements, 1):
@@ -333,7 +333,7 @@ class Connection:
         self.history.begin(self._id, ran)
         again = partial(self._again, ran=ran, script=made, parameters=parameters, lazy=lazy)
         try:
-            return self._execution.script(made, again, call, query, *args, **options)
+            return self._execution.script(made, again, call, *args, **options)
         except BaseException as error:
             ran.error = first_line(error) or type(error).__name__
             raise

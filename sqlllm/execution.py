@@ -49,7 +49,6 @@ class Execution:
         made: Plan,
         again: Callable[[Statement], Statement],
         call: Callable[..., Any],
-        query: str,
         *args: Any,
         **options: Any,
     ) -> Any:
@@ -62,7 +61,7 @@ class Execution:
         if not several and not made.rewritten:
             return self.guard(call, made.sql, *args, **options)
         try:
-            found = self._con.extract_statements(query)  # with a syntax error no statement runs
+            found = self._con.extract_statements(made.original)  # with a syntax error no statement runs
         except duckdb.ParserException:
             if made.rewritten:
                 raise

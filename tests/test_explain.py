@@ -25,6 +25,15 @@ def db() -> Iterator[Db]:
         yield con, fake
 
 
+def test_a_byte_order_mark_hides_no_call(db: Db) -> None:
+    con, fake = db
+    query = "\ufeffSELECT ai_complete(x) AS y FROM t LIMIT 1"
+    assert con.explain(query).fired == ("names", "after_limit")
+    assert con.sql(query).fetchall() == con.execute(query).fetchall() == [("TEXT 0",)]
+    assert con.executemany("\ufeffSELECT ?", [[1]]).fetchall() == [(1,)]
+    assert fake.inputs == ["text 0"]
+
+
 @pytest.mark.parametrize(
     ("query", "parameters", "expected"),
     [

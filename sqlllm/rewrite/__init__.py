@@ -107,6 +107,7 @@ def plan(
         UnknownArgument: A named argument that the function doesn't have.
         CallError: An argument is missing.
     """
+    sql = sql.removeprefix("\ufeff")  # which editors on Windows write, and sqlglot can't read
     fired: list[str] = []
     notes: list[str] = []
     text = names(sql, functions) if "names" in on else sql
