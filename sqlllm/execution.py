@@ -21,11 +21,16 @@ _UNBOUND = (
     duckdb.NotImplementedException,
 )
 
-
-VOLATILE = ("but the expression has side effects", "window expressions cannot be volatile")
-"""What DuckDB says of a call that stands where only an expression without side effects may."""
-
-AS_COLUMN = "make the call a column first: FROM (SELECT *, ai.…(x) AS answer FROM t)"
+_AS_COLUMN = "make the call a column first: FROM (SELECT *, ai.…(x) AS answer FROM t)"
+HINTS = {
+    # A call stands where only an expression without side effects may.
+    "but the expression has side effects": _AS_COLUMN,
+    "window expressions cannot be volatile": _AS_COLUMN,
+    "Macro prompt() does not support": (
+        "ai.prompt takes at most eight values; give more as a struct: ai.prompt('{x}', {x: ...})"
+    ),
+}
+"""What to write instead, by words in DuckDB's message."""
 
 
 class Execution:
@@ -61,7 +66,9 @@ class Execution:
         if not several and not made.rewritten:
             return self.guard(call, made.sql, *args, **options)
         try:
-            found = self._con.extract_statements(made.original)  # with a syntax error no statement runs
+            found = self._con.extract_statements(
+                made.original
+            )  # with a syntax error no statement runs
         except duckdb.ParserException:
             if made.rewritten:
                 raise
@@ -113,10 +120,11 @@ class Execution:
             original = self._installation.original(error)
             if original is not None:
                 raise original from error
-            if any(words in str(error) for words in VOLATILE):
-                msg = f"{error}\nHint: {AS_COLUMN}"
-                raise type(error)(msg) from None
-            raise
+            hint = next((hint for words, hint in HINTS.items() if words in str(error)), None)
+            if hint is None:
+                raise
+            msg = f"{error}\nHint: {hint}"
+            raise type(error)(msg) from None
 
 
 def _without_line(error: duckdb.Error) -> duckdb.Error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -74,6 +75,12 @@ def test_places_without_a_value(db: sqlllm.Connection, call: str, message: str) 
     with pytest.raises(sqlllm.CallError) as caught:
         db.execute(f"SELECT {call}")
     assert message in str(caught.value)
+
+
+def test_more_values_than_there_are_places_for(db: sqlllm.Connection) -> None:
+    values = ", ".join(map(str, range(9)))
+    with pytest.raises(duckdb.BinderException, match=r"\nHint: ai\.prompt takes at most eight"):
+        db.execute(f"SELECT ai.prompt('{{8}}', {values})")
 
 
 @settings(max_examples=25)
