@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -210,22 +211,28 @@ def _short(text: str, width: int = 48) -> str:
 
 
 def pretty(sql: str) -> str:
-    """Each CTE of the outermost query on a line of its own."""
+    """Each CTE of a statement's outermost query on a line of its own."""
+    from sqlllm.rewrite.script import split
+
+    return ";\n".join(_pretty(statement.strip()) for statement in split(sql))
+
+
+_WITH = re.compile(r"(?:EXPLAIN\s+(?:ANALYZE\s+)?)?(WITH\s+(?:RECURSIVE\s+)?)", re.IGNORECASE)
+
+
+def _pretty(statement: str) -> str:
     import sqlglot
     from sqlglot.errors import SqlglotError
 
     from sqlllm.rewrite.parser import AiDuckDB
 
+    begin = _WITH.match(statement)
+    if begin is None:
+        return statement
     try:
-        trees = [tree for tree in sqlglot.parse(sql, dialect=AiDuckDB) if tree is not None]
+        tree = sqlglot.parse_one(statement[begin.start(1) :], dialect=AiDuckDB)
     except SqlglotError:
-        return sql
-    statements = []
-    for tree in trees:
-        with_ = tree.args.get("with_")
-        tree.set("with_", None)
-        ctes = [cte.sql(AiDuckDB) for cte in with_.expressions] if with_ is not None else []
-        word = "WITH RECURSIVE " if with_ is not None and with_.args.get("recursive") else "WITH "
-        above = word + (",\n" + " " * 5).join(ctes) + "\n" if ctes else ""
-        statements.append(above + tree.sql(AiDuckDB))
-    return ";\n".join(statements)
+        return statement
+    with_ = tree.args["with_"].pop()
+    ctes = (",\n" + " " * 5).join(cte.sql(AiDuckDB) for cte in with_.expressions)
+    return f"{begin[0]}{ctes}\n{tree.sql(AiDuckDB)}"

@@ -34,6 +34,18 @@ def test_a_byte_order_mark_hides_no_call(db: Db) -> None:
     assert fake.inputs == ["text 0"]
 
 
+def test_other_statements_stay_as_they_are(
+    db: Db, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    script = "CALL  pragma_version(); EXPLAIN WITH c AS (FROM t) SELECT ai.complete(x) FROM c"
+    lines = str(db[0].explain(script)).splitlines()
+    assert lines[0] == "CALL  pragma_version();"
+    assert lines[1].startswith("EXPLAIN WITH c AS")
+    assert lines[2].startswith(" " * 5 + "__ai_")
+    assert capsys.readouterr() == ("", "")
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(
     ("query", "parameters", "expected"),
     [
