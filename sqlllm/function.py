@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial, wraps
 from typing import Any
@@ -20,9 +19,8 @@ from sqlllm.together import together
 Body = Callable[[Call, pa.Array], pa.Array]
 """Column of text, or of lists of texts, in; column of the declared type out."""
 
-
-Report = Callable[[BaseException], None]
-"""Told of every exception inside a UDF, since DuckDB keeps its text only."""
+Columns = Callable[..., pa.Array]
+"""What DuckDB calls: Arrow columns in, a column out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +64,14 @@ class Function:
         """The DuckDB type of its column."""
         return f"STRUCT(value {self.returns}, error VARCHAR)" if self.tries else self.returns
 
-    def bind(self, runtime: Callable[[], Runtime], report: Report) -> Callable[..., pa.Array]:
-        """The function that DuckDB calls with Arrow columns; `runtime` gives the one of now."""
+    def bind(self, runtime: Callable[[], Runtime]) -> Columns:
+        """The function over columns; `runtime` gives the one of now."""
 
         def udf(text: Any, options: Any, query: Any, connection: Any, stage: Any) -> pa.Array:
-            with _reporting(report):
-                origin = Origin(runtime(), _number(query), _number(connection))
-                number = -_number(stage)
-                rule = partial(self._collect, number) if number > 0 else self._rows
-                run = partial(rule, origin)
-                return _by_options(run, _one(text), _one(options))
+            origin = Origin(runtime(), _number(query), _number(connection))
+            number = -_number(stage)
+            rule = partial(self._collect, number) if number > 0 else self._rows
+            return _by_options(partial(rule, origin), text, options)
 
         return udf
 
@@ -92,7 +88,11 @@ class Function:
                     return pa.nulls(len(text), self.arrow)
                 raise
         failures: dict[str, str] = {}
-        keys = text if self.takes == "VARCHAR" else pa.array(map(key_of, text.to_pylist()), TEXT)
+        keys = (
+            text
+            if self.takes == "VARCHAR"
+            else pa.array(map(key_of, text.to_pylist()), pa.string())
+        )
         try:
             call = Call(origin, self.name, {**given, "on_error": "null"}, rows=rows)
             failures = call.failures
@@ -133,56 +133,37 @@ class ColumnFunction:
     name: str
     parameters: tuple[str, ...]
     duckdb: str
-    body: Callable[..., pa.Array]
+    body: Callable[..., Any]
 
     @property
     def udf(self) -> str:
         """The name in `system.main`, which the macros in sql/ call."""
         return f"__ai_{self.name}"
 
-    def bind(self, _: Callable[[], Runtime], report: Report) -> Callable[..., pa.Array]:
-        """The function that DuckDB calls with Arrow columns."""
-
-        @wraps(self.body)  # DuckDB counts its parameters
-        def udf(*columns: Any) -> pa.Array:
-            with _reporting(report):
-                return self.body(*map(_one, columns))
-
-        return udf
+    def bind(self, _: Callable[[], Runtime]) -> Columns:
+        """The function over columns."""
+        return self.body
 
 
 @dataclass(frozen=True, slots=True)
-class SetFunction:
+class SetFunction(ColumnFunction):
     """A UDF for the rewriter, of two arguments: `__ai_<name>(a, b, query_id, connection_id)`.
 
     Its body gets where the call comes from and the two arguments: numbers and text as Python
     values, lists as lists of Arrow scalars.
     """
 
-    name: str
-    parameters: tuple[str, ...]
-    duckdb: str
-    body: Callable[..., Any]
-
-    @property
-    def udf(self) -> str:
-        """The name in `system.main`, which rewritten queries call."""
-        return f"__ai_{self.name}"
-
-    def bind(self, runtime: Callable[[], Runtime], report: Report) -> Callable[..., pa.Array]:
-        """The function that DuckDB calls with Arrow columns, as a rule of one row."""
+    def bind(self, runtime: Callable[[], Runtime]) -> Columns:
+        """The function over columns, which have one row as a rule."""
 
         def udf(first: Any, second: Any, query: Any, connection: Any) -> pa.Array:
-            with _reporting(report):
-                origin = Origin(runtime(), _number(query), _number(connection))
-                rows = zip(_one(first), _one(second), strict=True)
-                found = [self.body(origin, _python(a), _python(b)) for a, b in rows]
-                return pa.array(found, ARROW[self.duckdb])
+            origin = Origin(runtime(), _number(query), _number(connection))
+            rows = zip(first, second, strict=True)
+            found = [self.body(origin, _python(a), _python(b)) for a, b in rows]
+            return pa.array(found, ARROW[self.duckdb])
 
         return udf
 
-
-TEXT = pa.string()
 
 ARROW: Mapping[str, pa.DataType] = {
     "BIGINT": pa.int64(),
@@ -221,18 +202,37 @@ def column_function(
     return lambda body: ColumnFunction(body.__name__, parameters, returns, body)
 
 
-@contextmanager
-def _reporting(report: Report) -> Iterator[None]:
-    try:
-        yield
-    except BaseException as error:
-        report(error)
-        raise
-
-
 def function(*, returns: str, takes: str = "VARCHAR") -> Callable[[Body], Function]:
     """Declare a UDF from the DuckDB type `takes`, VARCHAR or VARCHAR[], to `returns`."""
     return lambda body: Function(body.__name__, returns, body, takes)
+
+
+def heard(udf: Callable[..., Any], report: Callable[[BaseException], None]) -> Callable[..., Any]:
+    """The function with its columns in one piece each, and `report` told of what it raises, of
+    which DuckDB keeps the text only."""
+
+    @wraps(udf)  # DuckDB counts its parameters
+    def called(*columns: Any) -> Any:
+        try:
+            return udf(*map(_one, columns))
+        except BaseException as error:
+            report(error)
+            raise
+
+    return called
+
+
+def by_value(values: pa.Array, body: Callable[[Any, pa.Array], pa.Array]) -> pa.Array:
+    """`body` of each distinct value and its rows; what it gives, in the order of the rows."""
+    groups = values.dictionary_encode(null_encoding="encode")
+    parts, places = [], []
+    for i, value in enumerate(groups.dictionary.to_pylist()):
+        rows = pc.indices_nonzero(pc.equal(groups.indices, i))
+        parts.append(body(value, rows))
+        places.append(rows)
+    if not parts:
+        return pa.nulls(0)
+    return pa.concat_arrays(parts).take(pc.sort_indices(pa.concat_arrays(places)))
 
 
 def _by_options(body: Callable[[str, pa.Array], pa.Array], text: pa.Array, options: Any) -> Any:
@@ -240,14 +240,7 @@ def _by_options(body: Callable[[str, pa.Array], pa.Array], text: pa.Array, optio
     first = options[0].as_py() if len(options) else None
     if first is not None and options.equals(_repeated(first, len(options))):
         return body(first, text)
-    groups = options.dictionary_encode()
-    parts, places = [], []
-    for i, value in enumerate(groups.dictionary):
-        rows = pc.indices_nonzero(pc.equal(groups.indices, i))
-        parts.append(body(value.as_py(), text.take(rows)))
-        places.append(rows)
-    order = pc.sort_indices(pa.concat_arrays(places)) if places else pa.array([], pa.uint64())
-    return pa.concat_arrays(parts).take(order) if parts else pa.nulls(0)
+    return by_value(options, lambda given, rows: body(given, text.take(rows)))
 
 
 @lru_cache(maxsize=16)

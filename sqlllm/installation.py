@@ -12,9 +12,9 @@ from contextlib import suppress
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
 from sqlllm.errors import CatalogTaken, ConfigError
+from sqlllm.function import heard
 from sqlllm.locks import shared_lock
 from sqlllm.models.base import Model
 from sqlllm.runtime.runtime import Runtime
@@ -32,7 +32,7 @@ class Installation:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.raised: deque[BaseException] = deque(maxlen=32)
-        self.functions: list[Callable[..., pa.Array]] = []
+        self.functions: list[Callable[..., Any]] = []
 
     def original(self, error: Exception) -> BaseException | None:
         """The exception inside a UDF that DuckDB passed on as text."""
@@ -161,7 +161,7 @@ def _refuse_taken(con: DuckDB) -> None:
 
 def _register(con: Any, installation: Installation) -> None:
     for fn in FUNCTIONS:
-        udf = fn.bind(lambda: installation.runtime, installation.raised.append)
+        udf = heard(fn.bind(lambda: installation.runtime), installation.raised.append)
         installation.functions.append(udf)
         con.create_function(
             fn.udf,
@@ -172,7 +172,7 @@ def _register(con: Any, installation: Installation) -> None:
             null_handling="special",
         )
     for name, (returns, rows) in VIEWS.items():
-        view = _view(rows, installation)
+        view = heard(_view(rows, installation), installation.raised.append)
         installation.functions.append(view)
         con.create_function(
             f"__ai_{name}",

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sqlllm.errors import CallError, did_you_mean
-from sqlllm.function import column_function
+from sqlllm.function import by_value, column_function
 
 PLACE = re.compile(r"\{(\{(?:\d+|[A-Za-z_]\w*)\})\}|\{(\d+)\}|\{([A-Za-z_]\w*)\}")
 """`{{0}}` or `{{name}}`, which are text; `{0}`; `{name}`. Any other brace is text."""
@@ -27,15 +27,13 @@ def prompt(template: pa.Array, values: pa.Array, named: pa.Array) -> pa.Array:
         values: The values by position.
         named: A JSON object of the values by name, or NULL.
     """
-    templates = template.dictionary_encode()
-    parts, places = [], []
-    for i, text in enumerate(templates.dictionary.to_pylist()):
-        rows = pc.indices_nonzero(pc.equal(templates.indices, i))
-        parts.append(_filled(parse(text), values.take(rows), named.take(rows)))
-        places.append(rows)
-    rows = pc.indices_nonzero(template.is_null())
-    parts.append(pa.nulls(len(rows), pa.string()))
-    return pa.concat_arrays(parts).take(pc.sort_indices(pa.concat_arrays([*places, rows])))
+
+    def filled(text: str | None, rows: pa.Array) -> pa.Array:
+        if text is None:
+            return pa.nulls(len(rows), pa.string())
+        return _filled(parse(text), values.take(rows), named.take(rows))
+
+    return by_value(template, filled)
 
 
 @dataclass(frozen=True, slots=True)
