@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from sqlllm.errors import CallError, SqlllmError
+from sqlllm.models.base import Model
 from sqlllm.runtime.asking import Caller
 from sqlllm.runtime.runtime import Runtime
 from sqlllm.runtime.statement import Statement
@@ -134,6 +135,10 @@ class Call:
             raise CallError(msg)
         return value
 
+    def model_for(self, task: Task) -> Model:
+        """The model that answers a task of this call."""
+        return self.runtime.model_for(task, self.caller.model)
+
     def run(self, task: Task, text: pa.Array) -> pa.DictionaryArray:
         """`Runtime.run` on behalf of this call."""
         return self.runtime.run(task, text, self.caller)
@@ -147,7 +152,7 @@ class Call:
 
     def fail(self, task: Task, text: str, error: SqlllmError) -> None:
         """Raise why a row has no answer, or record that it becomes NULL, as `on_error` says."""
-        self.runtime.fail(self.runtime.model_for(task, self.caller.model), text, error, self.caller)
+        self.runtime.fail(self.model_for(task), text, error, self.caller)
 
 
 def key_of(row: str | list[str | None] | None) -> str | None:

@@ -75,7 +75,7 @@ class Reduction:
             answer: Most tokens of an answer, where the call has no `max_tokens`.
         """
         task = call.task(kind="complete", system=final, whole=True)
-        model = call.runtime.model_for(task, call.caller.model)
+        model = call.model_for(task)
         window = model.window
         if task.max_tokens is None:
             limit = answer if window is None else min(answer, window // 4)
@@ -147,10 +147,10 @@ def prompts(
     return [made[0] if made else None for made in found]
 
 
-def blame(call: Call, key: str | None, prompts: Sequence[str]) -> None:
+def blame(call: Call, key: str | None, prompts: Sequence[str | None]) -> None:
     """Say of a row why it has no answer: the reason of the first of its prompts that has none."""
     for text in prompts:
-        if text in call.failures and key is not None:
+        if text is not None and text in call.failures and key is not None:
             call.failures.setdefault(key, call.failures[text])
 
 
@@ -158,7 +158,7 @@ def _packed(
     call: Call, rows: Sequence[Sequence[str]], reduction: Reduction, layout: Layout, most: int
 ) -> list[list[str]]:
     """The prompts of each row: one if it has room, else of at most `most` tokens."""
-    count = call.runtime.model_for(reduction.final, call.caller.model).count_tokens
+    count = call.model_for(reduction.final).count_tokens
     # A token is a byte at least: what is short need not be counted.
     short = [sum(len(p.encode()) + LINE for p in pieces) <= reduction.room for pieces in rows]
     long = [piece for pieces, fits in zip(rows, short, strict=True) if not fits for piece in pieces]

@@ -6,7 +6,7 @@ from itertools import groupby
 
 import pyarrow as pa
 
-from sqlllm.call import Call, key_of, scatter
+from sqlllm.call import Call, key_of
 from sqlllm.errors import CallError
 from sqlllm.function import function
 from sqlllm.reduce import Reduction, blame, numbered, prompts
@@ -45,14 +45,14 @@ def _about(call: Call, texts: pa.Array, instruction: str) -> pa.Array:
         most=ROWS,
         answer=answer_tokens(call),
     )
-    in_order = bool(call.options.get("in_order"))
+    in_order = call.flag("in_order")
     rows = texts.to_pylist()
     keys = [key_of(row) for row in rows]
     made = prompts(call, [_pieces(row, in_order=in_order) for row in rows], keys, reduction)
     answers = call.run(reduction.final, pa.array(made, pa.string()))
     for key, prompt in zip(keys, made, strict=True):
-        blame(call, key, [prompt] if prompt is not None else [])
-    return scatter(answers, answers.dictionary)
+        blame(call, key, [prompt])
+    return answers.dictionary_decode()
 
 
 def _pieces(texts: list[str | None] | None, *, in_order: bool) -> list[str]:

@@ -15,9 +15,10 @@ import pyarrow as pa
 from sqlllm.call import Call, Origin
 from sqlllm.errors import CallError
 from sqlllm.function import set_function
+from sqlllm.runtime.answers import to_numpy
 from sqlllm.task import MOST_LABELS, YES_NO, Task
-from sqlllm.udfs.classify import probabilities
-from sqlllm.udfs.score import p_yes
+from sqlllm.udfs.classify import likeliest
+from sqlllm.udfs.score import holds
 
 SAMPLE = 16  # left texts on which recall is measured
 NEAREST, FARTHER = 32, 32  # right texts that each is asked about: the first, and some of the rest
@@ -63,19 +64,15 @@ def _chosen(
         raise CallError(msg, hint="write strategy := 'blocking'")
     if not labels:
         return [None] * len(lefts)
-    question = Task("choose", labels=YES_NO)
-    model = call.runtime.model_for(question, call.caller.model).name
+    model = call.model_for(Task("choose", labels=YES_NO)).name  # also where none is named
     choosing = Call(origin, "classify", {**call.options, "model": model})
     task = choosing.task(
         kind="choose",
         labels=labels,
         instruction=f"Choose the text B for which this holds with text A: {relation}",
     )
-    answers = choosing.run(task, pa.array(lefts, pa.string()))
-    best = probabilities(answers.dictionary, len(labels)).argmax(axis=1)
-    known = answers.dictionary.is_valid().to_pylist()
-    rows = answers.indices.to_pylist()
-    return [labels[best[row]] if known[row] else None for row in rows]
+    chosen: list[str | None] = likeliest(choosing, task, pa.array(lefts, pa.string())).to_pylist()
+    return chosen
 
 
 def _nearest(origin: Origin, lefts: list[str], rights: list[str]) -> Matrix:
@@ -110,8 +107,8 @@ class _Pairs:
             for i in rows
             for j in self.nearest[i, ranks]
         ]
-        yes = p_yes(self.call, pa.array(texts, pa.string())).to_pylist()
-        return np.array([p is not None and p > 0.5 for p in yes]).reshape(len(rows), len(ranks))
+        yes = holds(self.call, pa.array(texts, pa.string())).fill_null(False)
+        return to_numpy(yes).reshape(len(rows), len(ranks))
 
 
 def _enough(pairs: _Pairs, recall: float) -> int:

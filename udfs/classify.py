@@ -13,12 +13,8 @@ from sqlllm.task import Task, parse_examples, parse_labels
 
 @function(returns="VARCHAR")
 def classify(call: Call, text: pa.Array) -> pa.Array:
-    """The most probable label; the first of them in a tie."""
-    task = choose(call)
-    answers = call.run(task, text)
-    table = probabilities(answers.dictionary, len(task.labels))
-    best = pa.array(table.argmax(axis=1), mask=null_mask(answers.dictionary))
-    return scatter(answers, pa.array(task.labels, pa.string()).take(best))
+    """One label for each text."""
+    return likeliest(call, choose(call), text)
 
 
 def choose(call: Call, *, multi: bool = False) -> Task:
@@ -37,6 +33,14 @@ def choose(call: Call, *, multi: bool = False) -> Task:
         examples=parse_examples(call.options.get("examples")),
         instruction=call.text("instruction"),
     )
+
+
+def likeliest(call: Call, task: Task, text: pa.Array) -> pa.Array:
+    """The most probable label for each text; the first of them in a tie."""
+    answers = call.run(task, text)
+    table = probabilities(answers.dictionary, len(task.labels))
+    best = pa.array(table.argmax(axis=1), mask=null_mask(answers.dictionary))
+    return scatter(answers, pa.array(task.labels, pa.string()).take(best))
 
 
 def probabilities(

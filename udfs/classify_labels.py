@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from sqlllm.call import Call, scatter
 from sqlllm.function import function
-from sqlllm.udfs.classify import choose, null_mask, probabilities
+from sqlllm.udfs.classify import choose, probabilities
 
 
 @function(returns="VARCHAR[]")
@@ -20,7 +20,6 @@ def classify_labels(call: Call, text: pa.Array) -> pa.Array:
     order = np.argsort(-table, axis=1, kind="stable")
     fits = np.take_along_axis(table, order, axis=1) >= np.float32(threshold)
     ends = pa.array(np.concatenate([[0], np.cumsum(fits.sum(axis=1))]), pa.int32())
-    nulls = null_mask(answers.dictionary)
     names = pa.array(task.labels, pa.string()).take(pa.array(order[fits]))
-    mask = pa.array(nulls) if nulls.any() else None
+    mask = answers.dictionary.is_null()
     return scatter(answers, pa.ListArray.from_arrays(ends, names, mask=mask))

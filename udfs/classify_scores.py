@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from sqlllm.call import Call, scatter
 from sqlllm.function import function
-from sqlllm.udfs.classify import choose, null_mask, probabilities
+from sqlllm.udfs.classify import choose, probabilities
 
 
 @function(returns="STRUCT(label VARCHAR, score DOUBLE)[]")
@@ -26,6 +26,5 @@ def classify_scores(call: Call, text: pa.Array) -> pa.Array:
         names=["label", "score"],
     )
     ends = pa.array(np.arange(len(table) + 1) * len(task.labels), pa.int32())
-    nulls = null_mask(answers.dictionary)
-    mask = pa.array(nulls) if nulls.any() else None
+    mask = answers.dictionary.is_null()
     return scatter(answers, pa.ListArray.from_arrays(ends, fields, mask=mask))

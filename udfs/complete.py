@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from sqlllm.call import Call, scatter
+from sqlllm.call import Call
 from sqlllm.function import function
 from sqlllm.schema import read_form
 
@@ -18,9 +18,8 @@ def complete(call: Call, text: pa.Array) -> pa.Array:
         system=call.text("system"),
         stop=call.texts("stop"),
         pattern=call.text("pattern"),
-        whole=bool(call.options.get("whole")),
+        whole=call.flag("whole"),
         schema=form.schema,
         shown=form.shown,
     )
-    answers = call.run(task, text)
-    return scatter(answers, answers.dictionary)
+    return call.run(task, text).dictionary_decode()

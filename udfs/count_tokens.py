@@ -12,7 +12,7 @@ from sqlllm.task import Task
 @function(returns="BIGINT")
 def count_tokens(call: Call, text: pa.Array) -> pa.Array:
     """Tokens of each text, without special tokens."""
-    model = call.runtime.model_for(Task("embed"), call.caller.model)
+    model = call.model_for(Task("embed"))
     distinct = text.dictionary_encode()
     counts = model.count_tokens(distinct.dictionary.to_pylist())
     return scatter(distinct, pa.array(counts, pa.int64()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from sqlllm.call import Call, scatter
+from sqlllm.call import Call
 from sqlllm.function import function
 
 
@@ -15,7 +15,7 @@ def embed(call: Call, text: pa.Array) -> pa.Array:
     answers = call.run(call.task(kind="embed"), text)
     vectors = answers.dictionary
     if not len(vectors) or vectors.null_count or answers.indices.null_count:
-        return scatter(answers, vectors)
+        return answers.dictionary_decode()
     # Vectors of one width gather as rows of a matrix, 4x faster than Arrow's take on lists.
     table = vectors.flatten().to_numpy().reshape(len(vectors), -1)
     rows = table[answers.indices.to_numpy()]

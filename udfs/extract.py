@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from sqlllm.call import Call, scatter
+from sqlllm.call import Call
 from sqlllm.errors import CallError
 from sqlllm.function import function
 from sqlllm.schema import HINT, read_form
@@ -23,5 +23,4 @@ def extract(call: Call, text: pa.Array) -> pa.Array:
         shown=form.shown,
         instruction=call.text("instruction"),
     )
-    answers = call.run(task, text)
-    return scatter(answers, answers.dictionary)
+    return call.run(task, text).dictionary_decode()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sqlllm.call import Call
 from sqlllm.function import function
-from sqlllm.udfs.score import p_yes
+from sqlllm.udfs.score import holds
 
 
 @function(returns="BOOLEAN")
 def filter(call: Call, text: pa.Array) -> pa.Array:
     """Whether yes is more probable than no."""
-    return pc.greater(p_yes(call, text), 0.5)
+    return holds(call, text)

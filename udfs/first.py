@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from sqlllm.call import Call, Origin
 from sqlllm.function import set_function
-from sqlllm.udfs.score import p_yes
+from sqlllm.udfs.score import holds
 
 FIRST_ROUND, LARGEST_ROUND = 64, 1 << 16  # rows, where no LIMIT gives a better start
 EVIDENCE = 16  # rows asked of a predicate before its selectivity counts
@@ -41,13 +41,10 @@ class _Predicate:
 
     def passing(self, rows: Sequence[int]) -> list[int]:
         """Those of `rows` for which it holds."""
-        probabilities = p_yes(self.call, self.texts.take(pa.array(rows, pa.int64()))).to_pylist()
+        asked = pa.array(rows, pa.int64())
+        answers = holds(self.call, self.texts.take(asked))
         self.asked += len(rows)
-        found = [
-            row
-            for row, p in zip(rows, probabilities, strict=True)
-            if p is not None and (p > 0.5) != self.negated
-        ]
+        found: list[int] = asked.filter(pc.equal(answers, not self.negated)).to_pylist()
         self.passed += len(found)
         return found
 

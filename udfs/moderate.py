@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from sqlllm.call import Call, scatter
 from sqlllm.function import function
-from sqlllm.udfs.classify import null_mask, probabilities
+from sqlllm.udfs.classify import probabilities
 
 CATEGORIES = {
     "hate": "contempt for a group of people",
@@ -41,6 +41,6 @@ def moderate(call: Call, text: pa.Array) -> pa.Array:
     column = pa.StructArray.from_arrays(
         [pa.array(flagged), pa.array(kind, pa.string(), mask=~flagged), pa.array(score)],
         names=["flagged", "category", "score"],
-        mask=pa.array(null_mask(answers.dictionary)),
+        mask=answers.dictionary.is_null(),
     )
     return scatter(answers, column)

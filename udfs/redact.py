@@ -50,11 +50,8 @@ def _names(call: Call, entities: Sequence[str], text: pa.Array) -> dict[str, Nam
     sent = lettered.take(rows.indices)  # NULL is a row, and not sent
     instruction, schema = question(entities)
     task = call.task(kind="extract", schema=schema, instruction=instruction)
-    answers = call.run(task, sent)
-    if call.asks_only:
-        return {}
-    texts = sent.dictionary_encode().dictionary.to_pylist()
-    pairs = zip(texts, answers.dictionary.to_pylist(), strict=True)
+    answers = call.run(task, sent).dictionary_decode().to_pylist()
+    pairs = dict(zip(sent.to_pylist(), answers, strict=True)).items()
     return {each: answer and _read(call, task, each, answer, entities) for each, answer in pairs}
 
 
@@ -99,10 +96,9 @@ def _replaced(text: str, found: list[Span], stand_in: Callable[[Span], str]) -> 
 
 def _key(call: Call) -> bytes:
     """Drawn for this statement, or made of the seed: then whoever knows the seed can guess."""
-    seed = call.options.get("seed")
+    seed = call.whole("seed")
     if seed is None:
         return call.origin.statement.secret
-    call.task(kind="embed")  # refuses a seed that is no number
     return hashlib.blake2b(str(seed).encode(), person=b"sqlllm redact").digest()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sqlllm.call import Call, scatter
 from sqlllm.errors import CallError
@@ -26,3 +27,8 @@ def p_yes(call: Call, text: pa.Array) -> pa.Array:
     answers = call.run(call.task(kind="choose", labels=YES_NO, instruction=question), text)
     yes = probabilities(answers.dictionary, 2)[:, 0].astype("f8")
     return scatter(answers, pa.array(yes, pa.float64(), mask=null_mask(answers.dictionary)))
+
+
+def holds(call: Call, text: pa.Array) -> pa.Array:
+    """Whether yes is more probable than no, BOOLEAN."""
+    return pc.greater(p_yes(call, text), 0.5)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pyarrow as pa
 
-from sqlllm.call import Call, scatter
+from sqlllm.call import Call
 from sqlllm.errors import CallError
 from sqlllm.function import function
-from sqlllm.udfs.classify import null_mask, probabilities
+from sqlllm.udfs.classify import likeliest
 
 SENTIMENTS = ("positive", "negative", "neutral", "mixed")
 
@@ -25,10 +24,8 @@ def sentiment(call: Call, text: pa.Array) -> pa.Array:
     aspects = call.texts("aspects")
     if call.options.get("aspects") is not None:
         return _of_aspects(call, aspects, text)
-    answers = call.run(call.task(kind="choose", labels=SENTIMENTS, instruction=QUESTION), text)
-    best = probabilities(answers.dictionary, len(SENTIMENTS)).argmax(axis=1)
-    labels = np.array(SENTIMENTS, dtype=object)[best]
-    return scatter(answers, pa.array(labels, pa.string(), mask=null_mask(answers.dictionary)))
+    task = call.task(kind="choose", labels=SENTIMENTS, instruction=QUESTION)
+    return likeliest(call, task, text)
 
 
 def _of_aspects(call: Call, aspects: tuple[str, ...], text: pa.Array) -> pa.Array:
@@ -44,5 +41,4 @@ def _of_aspects(call: Call, aspects: tuple[str, ...], text: pa.Array) -> pa.Arra
     }
     asked = "What is the sentiment of the text about each of these? Null where it says nothing."
     task = call.task(kind="extract", schema=json.dumps(schema), instruction=asked)
-    answers = call.run(task, text)
-    return scatter(answers, answers.dictionary)
+    return call.run(task, text).dictionary_decode()

@@ -26,7 +26,7 @@ also where the model would read one."""
 @function(returns=CHUNKS)
 def split_text(call: Call, text: pa.Array) -> pa.Array:
     """The chunks of each text, in order."""
-    model = call.runtime.model_for(Task("embed"), call.caller.model)
+    model = call.model_for(Task("embed"))
     most = call.task(kind="embed").max_tokens or min(MOST, model.room() or MOST)
     overlap = call.whole("overlap") or 0
     if not 0 <= overlap < most:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sqlllm.call import Call, scatter
+from sqlllm.call import Call
 from sqlllm.errors import CallError
 from sqlllm.function import function
 from sqlllm.reduce import ANSWER, Reduction, blame, numbered, prompts
@@ -28,8 +28,8 @@ def summarize(call: Call, text: pa.Array) -> pa.Array:
     made = prompts(call, [[each] for each in parts], parts, reduction)
     answers = call.run(reduction.final, _replaced(text, dict(zip(parts, made, strict=True))))
     for each, prompt in zip(parts, made, strict=True):
-        blame(call, each, [prompt] if prompt is not None else [])
-    return scatter(answers, answers.dictionary)
+        blame(call, each, [prompt])
+    return answers.dictionary_decode()
 
 
 def _too_long(text: pa.Array, room: int) -> list[str]:

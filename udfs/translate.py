@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from sqlllm.call import Call, scatter
+from sqlllm.call import Call
 from sqlllm.errors import CallError
 from sqlllm.function import function
 
@@ -18,5 +18,4 @@ def translate(call: Call, text: pa.Array) -> pa.Array:
         raise CallError(msg, hint="write ai.translate(text, 'French')")
     given = f" from {source}" if source else ""
     system = f"Translate the text{given} into {into}. Reply with the translation alone."
-    answers = call.run(call.task(kind="complete", system=system, whole=True), text)
-    return scatter(answers, answers.dictionary)
+    return call.run(call.task(kind="complete", system=system, whole=True), text).dictionary_decode()
