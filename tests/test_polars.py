@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal
 
@@ -280,6 +281,19 @@ def test_using_holds_for_what_is_written_in_it(db: sqlllm.Connection) -> None:
         df.select(inside)
     calls = db.execute('SELECT sum("rows") FROM ai.usage WHERE this_session').fetchone()
     assert calls == (2,)
+
+
+def test_what_is_written_outside_using_is_not_answered_by_it(
+    db: sqlllm.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sqlllm.polars.call.default", lambda: db)
+    with monkeypatch.context() as outside:
+        outside.setattr("sqlllm.polars.functions.USED", ContextVar("none", default=None))
+        expr = pl.col("x").ai.complete()
+    other = sqlllm.FakeModel(lambda task, text: "other")
+    with sqlllm.connect(models={"m": other}, model="m") as second, ai.using(second):
+        for run in ENGINES.values():
+            assert run(ROWS, expr)["x"][0] == "A GOOD BUG"
 
 
 def test_sql_over_a_frame(db: sqlllm.Connection, fake: sqlllm.FakeModel) -> None:

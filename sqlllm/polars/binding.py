@@ -17,9 +17,10 @@ def connection() -> Connection:
     `connection().sql("FROM ai.usage WHERE this_session")` says what was asked. The default one is
     opened once, by `sqlllm.connect()`.
     """
-    return USED.get() or _default()
+    return USED.get() or default()
 
 
 @cache
-def _default() -> Connection:
+def default() -> Connection:
+    """The connection of whoever names none, opened when it is first needed."""
     return connect()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,10 @@ import polars as pl
 import pyarrow as pa
 
 from sqlllm.errors import CallError
+from sqlllm.polars.binding import default
 from sqlllm.polars.dtypes import dtype_of, text_form
-from sqlllm.sql import OVER_LISTS, Definition
+from sqlllm.rewrite.aggregates import OVER_LISTS
+from sqlllm.sql import Definition
 
 if TYPE_CHECKING:
     from sqlllm.connection import Connection
@@ -22,7 +24,7 @@ BATCH, ROW, ANSWER = "__ai_batch", "__ai_row", "__ai_answer"
 
 
 def expression(
-    definition: Definition, row: str, given: Mapping[str, Any], connection: Callable[[], Connection]
+    definition: Definition, row: str, given: Mapping[str, Any], db: Connection | None
 ) -> pl.Expr:
     """The expression that calls a function.
 
@@ -30,20 +32,20 @@ def expression(
         definition: The function.
         row: The argument that is the row's data.
         given: Its arguments, by name; of `ai.prompt` the values are `values`.
-        connection: Gives the connection that answers.
+        db: What answers; None: the default connection.
 
     Raises:
         CallError: No argument is an expression, or a constant has no form in SQL.
     """
     columns: list[pl.Expr] = []
-    aggregates = is_aggregate(definition)
+    aggregate = OVER_LISTS.get(definition.name)
 
     def sql(name: str, value: Any) -> str:
         if isinstance(value, pl.Series):
             value = pl.lit(value)
         if not isinstance(value, pl.Expr):
             return literal(definition.name, name, value)
-        columns.append(value.implode() if aggregates and name == row else value)
+        columns.append(value.implode() if aggregate and name == row else value)
         return f"__ai_{len(columns) - 1}"
 
     parts = []
@@ -57,26 +59,12 @@ def expression(
         msg = f"ai.{definition.name} got no column to read"
         hint = f"give {row} as an expression: pl.col('{row}')"
         raise CallError(msg, hint=hint)
-    name = definition.name if not aggregates else over_lists(definition)
-    call = text_form(f"ai.{name}({', '.join(parts)})", definition.returns)
-    dtype = dtype_of(definition, given, connection)
-    run = partial(_answers, connection, call, dtype)
+    call = text_form(f"ai.{aggregate or definition.name}({', '.join(parts)})", definition.returns)
+    dtype = dtype_of(definition, given, db)
+    run = partial(_answers, db, call, dtype)
     # Not elementwise, though it is: Polars would call it chunk by chunk, and move it in front of
     # the filters and joins that were written to spare it rows. Over lists there are few rows.
-    if len(columns) == 1:
-        return columns[0].map_batches(run, dtype, is_elementwise=aggregates)
-    return pl.map_batches(columns, run, dtype, is_elementwise=aggregates)
-
-
-def is_aggregate(definition: Definition) -> bool:
-    """Whether it makes one answer of a group's rows."""
-    return over_lists(definition) in {*OVER_LISTS, *(f"try_{name}" for name in OVER_LISTS)}
-
-
-def over_lists(definition: Definition) -> str:
-    """The name of the same function over a list of texts."""
-    tries, _, name = definition.name.rpartition("try_")
-    return f"{tries}{_}_{name}"
+    return pl.map_batches(columns, run, dtype, is_elementwise=aggregate is not None)
 
 
 def literal(function: str, name: str, value: Any) -> str:
@@ -106,14 +94,9 @@ def literal(function: str, name: str, value: Any) -> str:
 
 
 def _answers(
-    connection: Callable[[], Connection],
-    call: str,
-    dtype: pl.DataType,
-    columns: pl.Series | Sequence[pl.Series],
-    **_: Any,
+    db: Connection | None, call: str, dtype: pl.DataType, series: Sequence[pl.Series]
 ) -> pl.Series:
     """The answers for a batch of rows, in their order."""
-    series = [columns] if isinstance(columns, pl.Series) else list(columns)
     lengths = {len(each) for each in series} - {1}  # a single value stands beside every row
     if len(lengths) > 1:
         each_length = ", ".join(f"{s.name!r} {len(s)}" for s in series)
@@ -126,7 +109,7 @@ def _answers(
             raise CallError(msg, hint=f"make it text: pl.col({each.name!r}).map_elements(str, ...)")
     series = [each if len(each) == rows else each.new_from_index(0, rows) for each in series]
     batch = pl.DataFrame({f"__ai_{i}": each for i, each in enumerate(series)})
-    with connection().cursor() as con:
+    with (db or default()).cursor() as con:
         con.register(BATCH, pa.table(batch.with_row_index(ROW)))  # DuckDB itself would copy it
         answers = con.arrow_table(f"SELECT {ROW}, {call} AS {ANSWER} FROM {BATCH}")
     found = pl.DataFrame(answers)

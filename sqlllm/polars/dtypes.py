@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sqlllm.polars.binding import default
 from sqlllm.sql import Definition, definitions
 from sqlllm.task import Task, parse_labels
 
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def dtype_of(
-    definition: Definition, given: Mapping[str, Any], connection: Callable[[], Connection]
+    definition: Definition, given: Mapping[str, Any], db: Connection | None
 ) -> pl.DataType:
     """The dtype: an Enum for constant labels, an Array where the model's width is known.
 
     Args:
         definition: The function.
         given: Its arguments.
-        connection: Gives the connection that answers.
+        db: What answers; None: the default connection.
     """
     name = definition.name.removeprefix("try_")
     dtype = _dtypes()[definition.returns]
@@ -31,7 +32,7 @@ def dtype_of(
     if name == "classify":
         special = _enum(given)
     elif name == "embed":
-        special = _array(given, connection)
+        special = _array(given, db)
     if special is None:
         return dtype
     return pl.Struct({"value": special, "error": pl.String}) if definition.name != name else special
@@ -70,9 +71,9 @@ def _enum(given: Mapping[str, Any]) -> pl.DataType | None:
     return pl.Enum(Task("choose", labels=names).labels)  # a Task refuses labels that can't be
 
 
-def _array(given: Mapping[str, Any], connection: Callable[[], Connection]) -> pl.DataType | None:
+def _array(given: Mapping[str, Any], db: Connection | None) -> pl.DataType | None:
     model = given.get("model")
     if isinstance(model, pl.Expr | pl.Series):
         return None
-    width = connection().width(model)
+    width = (db or default()).width(model)
     return None if width is None else pl.Array(pl.Float32, width)

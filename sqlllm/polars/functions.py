@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextvars import Token
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlllm.polars.binding import USED, connection
+from sqlllm.polars.binding import USED
 from sqlllm.polars.call import expression
 from sqlllm.sql import Definition, definitions
 
@@ -98,8 +98,7 @@ def _function(definition: Definition) -> Callable[..., pl.Expr]:
     signature = signature_of(definition)
 
     def call(self: Functions, *args: Any, **options: Any) -> pl.Expr:
-        db = self._db
-        return _expression(definition, signature, args, options, (lambda: db) if db else None)
+        return _expression(definition, signature, args, options, self._db or USED.get())
 
     return _as_written(call, definition, signature)
 
@@ -110,7 +109,7 @@ def _method(definition: Definition) -> Callable[..., pl.Expr]:
     def call(self: Expressions, *args: Any, **options: Any) -> pl.Expr:
         before = list(signature.parameters).index(row)
         given = (*args[:before], self._expr, *args[before:])
-        return _expression(definition, signature, given, options, None)
+        return _expression(definition, signature, given, options, USED.get())
 
     rest = [p for p in signature.parameters.values() if p.name != row or p.kind is _MANY]
     return _as_written(call, definition, inspect.Signature(rest))
@@ -121,16 +120,14 @@ def _expression(
     signature: inspect.Signature,
     args: tuple[Any, ...],
     options: dict[str, Any],
-    db: Callable[[], Connection] | None,
+    db: Connection | None,
 ) -> pl.Expr:
     try:
         bound = signature.bind(*args, **options)
     except TypeError as error:
         msg = f"{definition.name}: {error}; it is {definition.name}{signature}"
         raise TypeError(msg) from None
-    used = USED.get()
-    answering = db or ((lambda: used) if used is not None else connection)
-    return expression(definition, row_of(definition), bound.arguments, answering)
+    return expression(definition, row_of(definition), bound.arguments, db)
 
 
 def _as_written(
