@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sqlllm.redact.entities import Recogniser, Span
 
@@ -43,6 +43,7 @@ DIGITS = re.compile(
     r"(?![a-zA-Z0-9]|\.\d|,\d\d?(?![\d/]))",
     re.ASCII,
 )  # 4111111111111111,12 is an amount; with ,12/27 or ,94105 behind it, a card in a list
+GROUP = re.compile(r"\d+")
 # Issuers and lengths: Visa, Mastercard, American Express, Diners Club, Discover, JCB, UnionPay,
 # Maestro, Mir, RuPay.
 ISSUER = re.compile(
@@ -63,22 +64,20 @@ def cards() -> Recogniser:
     """
     from stdnum import luhn
 
+    def is_card(parts: Sequence[str]) -> bool:
+        value = "".join(parts)
+        return bool(min(map(len, parts)) > 2 and ISSUER.fullmatch(value) and luhn.is_valid(value))
+
     def find(text: str) -> Iterator[Span]:
         for match in DIGITS.finditer(text):
-            groups = [m.span() for m in re.finditer(r"\d+", match[0])]
-            first = 0
-            while first < len(groups):
-                after = first + 1
-                for last in range(min(len(groups), first + 5), first, -1):
-                    parts = [match[0][a:b] for a, b in groups[first:last]]
-                    value = "".join(parts)
-                    if min(map(len, parts)) < 3 or not ISSUER.fullmatch(value):
-                        continue
-                    if luhn.is_valid(value):
-                        start, end = groups[first][0], groups[last - 1][1]
-                        yield Span(match.start() + start, match.start() + end, "card", value)
-                        after = last
-                        break
-                first = after
+            groups = list(GROUP.finditer(text, *match.span()))
+            at = 0
+            while at < len(groups):
+                parts = [group[0] for group in groups[at : at + 5]]
+                size = next((n for n in range(len(parts), 0, -1) if is_card(parts[:n])), 0)
+                if size:
+                    start, end = groups[at].start(), groups[at + size - 1].end()
+                    yield Span(start, end, "card", "".join(parts[:size]))
+                at += size or 1
 
     return find
