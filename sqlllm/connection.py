@@ -113,8 +113,7 @@ class Connection:
 
     def arrow_table(self, query: str, parameters: object = None) -> pa.Table:
         """The rows of a query, asked at once as by `execute`, without a copy as by `sql`."""
-        given: dict[str, Any] = {} if parameters is None else {"params": parameters}
-        relation = self._planned(seen(self._con.sql), query, **given)
+        relation = self._planned(seen(self._con.sql), query, params=parameters)
         return pa.table({}) if relation is None else self._execution.guard(relation.to_arrow_table)
 
     def executemany(self, query: str, parameters: object = None) -> Self:
@@ -207,7 +206,7 @@ class Connection:
         self._execution.statement(seen(self._con.execute), statement, parameters)
         while self._execution.guard(self._con.fetchmany, 10_000):
             pass
-        usage = self._installation.runtime.statements.latest(self._id).usage
+        usage = self.runtime.statements.latest(self._id).usage
         return [replace(c, actual=usage.get(bytes.fromhex(c.lane))) for c in calls]
 
     def _plan(self, query: str, parameters: object = None, *, lazy: bool = False) -> Plan:
@@ -256,7 +255,7 @@ class Connection:
 
         None where that is not known before the model is loaded.
         """
-        return self._installation.runtime.width(model)
+        return self.runtime.width(model)
 
     def __enter__(self) -> Self:
         return self
@@ -271,19 +270,19 @@ class Connection:
 
     def interrupt(self) -> None:
         """As `duckdb.DuckDBPyConnection.interrupt`; a model stops after its current batch."""
-        self._installation.runtime.statements.interrupt(self._id)
+        self.runtime.statements.interrupt(self._id)
         self._con.interrupt()
 
     def close(self) -> None:
         """As `duckdb.DuckDBPyConnection.close`."""
         self._forget()
-        self._installation.runtime.ledger.flush()
+        self.runtime.ledger.flush()
         self._con.close()
 
     @contextmanager
     def _counting(self) -> Iterator[None]:
         """While calls are counted, and none may ask a model."""
-        explained = self._installation.runtime.statements.explained
+        explained = self.runtime.statements.explained
         self.history.end(self._id)
         explained.add(self._id)
         try:
@@ -294,11 +293,11 @@ class Connection:
     @property
     def history(self) -> History:
         """The latest statements that asked a model, of all connections to this database."""
-        return self._installation.runtime.statements.history
+        return self.runtime.statements.history
 
     def _forget(self) -> None:
         """Free the answers that the statement before held."""
-        self._installation.runtime.statements.forget(self._id)
+        self.runtime.statements.forget(self._id)
         self.history.end(self._id)
 
     def __getattr__(self, name: str) -> Any:
@@ -312,11 +311,9 @@ class Connection:
 
     def _columns(self, query: str, parameters: object = None) -> list[str] | None:
         """The names of a query's columns; it is bound, not run."""
-        given: dict[str, Any] = (
-            {"params": parameters} if parameters is not None and _PARAMETER.search(query) else {}
-        )
+        given = parameters if _PARAMETER.search(query) else None
         try:
-            bound = seen(self._con.sql)(query, **given)
+            bound = seen(self._con.sql)(query, params=given)
         except duckdb.Error:
             return None
         return list(bound.columns)

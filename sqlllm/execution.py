@@ -65,15 +65,13 @@ class Execution:
         several = len(made.statements) > 1
         if not several and not made.rewritten:
             return self.guard(call, made.sql, *args, **options)
-        try:
-            found = self._con.extract_statements(
-                made.original
-            )  # with a syntax error no statement runs
+        try:  # with a syntax error no statement runs
+            found = len(self._con.extract_statements(made.original))
         except duckdb.ParserException:
             if made.rewritten:
                 raise
-            found = []
-        if len(found) < len(made.statements) and not made.rewritten:
+            found = 0
+        if found < len(made.statements) and not made.rewritten:
             return self.guard(call, made.sql, *args, **options)  # DuckDB splits or refuses it
         *before, last = made.statements
         for statement in before:

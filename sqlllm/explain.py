@@ -137,9 +137,9 @@ def _counted(
 ) -> list[tuple[CallPlan, Questions]]:
     if estimate.sql is None:
         return [(CallPlan(estimate.call, note=estimate.note), Questions())]
-    given = {"params": parameters} if parameters is not None and "$" in estimate.sql else {}
+    given = parameters if "$" in estimate.sql else None
     try:
-        ((costs,),) = sql(estimate.sql, **given).fetchall()
+        ((costs,),) = sql(estimate.sql, params=given).fetchall()
     except (duckdb.Error, SqlllmError) as error:
         text = str(error).rpartition("executing the UDF: ")[2]
         reason = text.partition("\n")[0].rpartition("Error: ")[2]

@@ -9,6 +9,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import fields
 from typing import Any
 
 import duckdb
@@ -126,15 +127,12 @@ def install_on(con: DuckDB, settings: Settings) -> Installation:
 
 def _merged(old: Settings, new: Settings) -> Settings:
     """The new settings; what limits the use of models is never lifted by saying nothing."""
-    kept: dict[str, Any] = {"models": {**old.models, **new.models}}
-    for name in ("budgets", "prices", "caps"):
-        before, now = getattr(old, name), getattr(new, name)
-        kept[name] = {key: {**before.get(key, {}), **now.get(key, {})} for key in {**before, **now}}
+    said = {item.name: getattr(new, item.name) for item in fields(new)}
     if new.allow_models is None:
-        kept["allow_models"] = old.allow_models
+        del said["allow_models"]
     if new.audit_log is None:
-        kept |= {"audit_log": old.audit_log, "audit_texts": old.audit_texts}
-    return new.merged(kept, source="")
+        del said["audit_log"], said["audit_texts"]
+    return old.merged(said, source="")
 
 
 def _existing(con: DuckDB) -> Installation | None:

@@ -65,12 +65,11 @@ def read_form(given: object, descriptions: object = None) -> Form:
             msg = "descriptions are of the fields of a schema, and there is none"
             raise CallError(msg, hint=HINT)
         return Form()
-    text = given if isinstance(given, str) else _dumps(given)
-    return _read(isinstance(given, str), text, _dumps(descriptions))
+    return _read(given if isinstance(given, str) else _dumps(given), _dumps(descriptions))
 
 
 @lru_cache(maxsize=256)  # DuckDB calls a UDF for every 2,048 rows
-def _read(is_text: bool, text: str, described: str) -> Form:
+def _read(text: str, described: str) -> Form:
     try:
         given = json.loads(text)
     except json.JSONDecodeError:
@@ -80,7 +79,7 @@ def _read(is_text: bool, text: str, described: str) -> Form:
     descriptions = json.loads(described)
     if is_json_schema(given):
         if descriptions is None:
-            return Form(text if is_text else _dumps(given))
+            return Form(text)
         _describe(given, descriptions, ROOT)
         return Form(_dumps(given))
     with type_reader() as types:
