@@ -218,6 +218,18 @@ def test_any_exception_comes_back_as_it_was() -> None:
         db.execute("SELECT ai.complete('q')").fetchall()
 
 
+def test_what_fails_in_a_view_comes_back_as_it_was(
+    db: sqlllm.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def usage() -> None:
+        msg = "the record can't be read"
+        raise sqlllm.StorageError(msg)
+
+    monkeypatch.setattr(db.runtime.ledger, "usage", usage)
+    with pytest.raises(sqlllm.StorageError, match="the record can't be read"):
+        db.execute("FROM ai.usage").fetchall()
+
+
 def test_duckdbs_own_errors_come_through(db: sqlllm.Connection) -> None:
     with pytest.raises(duckdb.ParserException, match="syntax error"):
         db.execute("SELECT ai.complete('x' FROM")
