@@ -80,33 +80,33 @@ class Function:
     ) -> pa.Array:
         """The column of answers; `rows` is how many come later, where they are asked ahead."""
         given = json.loads(options)
-        if not self.tries:
-            try:
-                return self.body(Call(origin, self.name, given, rows=rows), text)
-            except CallError:
-                if text.null_count == len(text):  # as of a LEFT JOIN, with its labels
-                    return pa.nulls(len(text), self.arrow)
-                raise
-        failures: dict[str, str] = {}
-        keys = (
-            text
-            if self.takes == "VARCHAR"
-            else pa.array(map(key_of, text.to_pylist()), pa.string())
-        )
+        if self.tries:
+            return self._tried(origin, given, text, rows)
+        try:
+            return self.body(Call(origin, self.name, given, rows=rows), text)
+        except CallError:
+            if text.null_count == len(text):  # as of a LEFT JOIN, with its labels
+                return pa.nulls(len(text), self.arrow)
+            raise
+
+    def _tried(
+        self, origin: Origin, given: Mapping[str, Any], text: pa.Array, rows: int | None
+    ) -> pa.Array:
+        """The answers, and for each row without one why it has none."""
+        texts = self.takes == "VARCHAR"
+        keys = text if texts else pa.array(map(key_of, text.to_pylist()), pa.string())
         try:
             call = Call(origin, self.name, {**given, "on_error": "null"}, rows=rows)
-            failures = call.failures
-            values = self.body(call, text)
+            values, failures = self.body(call, text), call.failures
         except (BudgetExceeded, StorageError):
             raise  # of the query, not of its rows: what is left was not asked
         except SqlllmError as error:
             values = pa.nulls(len(text), ARROW[self.returns])
-            failures = dict.fromkeys(pc.unique(keys.drop_null()).to_pylist(), first_line(error))
+            failures = dict.fromkeys(keys.to_pylist(), first_line(error))
         distinct = keys.dictionary_encode()
-        errors = [failures.get(value) for value in distinct.dictionary.to_pylist()]
-        return pa.StructArray.from_arrays(
-            [values, scatter(distinct, pa.array(errors, pa.string()))], names=["value", "error"]
-        )
+        errors = [failures.get(key) for key in distinct.dictionary.to_pylist()]
+        columns = [values, scatter(distinct, pa.array(errors, pa.string()))]
+        return pa.StructArray.from_arrays(columns, names=["value", "error"])
 
     def _rows(self, origin: Origin, options: str, text: pa.Array) -> pa.Array:
         ahead = origin.statement.ahead((self, options), text)
@@ -116,9 +116,8 @@ class Function:
         answers = self.answer(origin, options, text)
         ran = origin.statement.ran
         if ran is not None:
-            ran.sample(
-                self.name, options, text, pc.struct_field(answers, 0) if self.tries else answers
-            )
+            values = pc.struct_field(answers, 0) if self.tries else answers
+            ran.sample(self.name, options, text, values)
         return answers
 
     def _collect(self, number: int, origin: Origin, options: str, text: pa.Array) -> pa.Array:
