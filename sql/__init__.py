@@ -20,7 +20,7 @@ ORDER = (
     "prompt", "complete", "extract", "classify", "classify_scores", "classify_labels", "filter",
     "match", "try_match", "score", "embed", "similarity", "try_similarity", "sentiment", "moderate",
     "translate", "fix_grammar", "answer", "rerank", "redact", "summarize", "agg", "summarize_agg",
-    "count_tokens", "split_text", "try_split_text", "search", "rrf",
+    "count_tokens", "split_text", "search", "rrf",
 )  # fmt: skip
 
 
@@ -45,7 +45,8 @@ class Definition:
     def tries(self) -> bool:
         """Whether it may fail on a row, and so has a twin `ai.try_<name>`."""
         scalar = (self.public or self.name in OVER_LISTS) and self.returns != "TABLE"
-        return scalar and "on_error" in self.arguments
+        asks = "on_error" in self.arguments or "current_query_id()" in self.text
+        return scalar and asks
 
 
 @cache
