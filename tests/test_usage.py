@@ -217,3 +217,7 @@ def test_cli_usage(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
     assert main(["usage", "--by", "model"]) == 0
     out = capsys.readouterr().out
     assert all(word in out for word in ("model", "seconds", "fake", "other", "7"))
+    for days in ("-3", "0", "1.5"):
+        with pytest.raises(SystemExit, match="2"):
+            main(["usage", "--days", days])
+        assert f"must be a whole number above 0, not '{days}'" in capsys.readouterr().err

@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from sqlllm.cli.defaults import count
+
 if TYPE_CHECKING:
     from sqlllm.bench import Options, Report
     from sqlllm.bench.memory import Footprint
@@ -56,9 +58,9 @@ def add_parser(commands: Any) -> None:
         "or a config.json",
     )
     add("--dtype", choices=DTYPES, help="default: what sqlllm takes here, or the model's URI says")
-    add("--rows", type=_count, default=usual.rows, help="of classify, filter, complete, extract")
-    add("--embed-rows", type=_count, default=usual.embed_rows, help="of embed")
-    add("--rounds", type=_count, default=usual.rounds, help="medians are over these")
+    add("--rows", type=count, default=usual.rows, help="of classify, filter, complete, extract")
+    add("--embed-rows", type=count, default=usual.embed_rows, help="of embed")
+    add("--rounds", type=count, default=usual.rounds, help="medians are over these")
     add("--only", type=_among(WORKLOADS), metavar=",".join(WORKLOADS), help="default: all")
     add(
         "--baselines",
@@ -113,13 +115,6 @@ def _options(given: argparse.Namespace) -> Options:
         memory_model=given.memory_model,
         quick=given.quick,
     )
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or not int(text):
-        msg = f"must be a whole number above 0, not {text!r}"
-        raise argparse.ArgumentTypeError(msg)
-    return int(text)
 
 
 def _among(known: Sequence[str]) -> Callable[[str], list[str]]:

@@ -1,4 +1,4 @@
-"""The options that say which models answer where a query names none."""
+"""What options of several commands share: default models, and numbers."""
 
 from __future__ import annotations
 
@@ -19,3 +19,15 @@ def settings(given: argparse.Namespace) -> dict[str, Any]:
     """Those of them that were given, as `connect` takes them."""
     said = {"model": given.model, "embed_model": given.embed_model}
     return {name: value for name, value in said.items() if value is not None}
+
+
+def count(text: str) -> int:
+    """A number of rows, days and the like.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none, or 0.
+    """
+    if not text.isdecimal() or not int(text):
+        msg = f"must be a whole number above 0, not {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)

@@ -6,6 +6,8 @@ import argparse
 from datetime import date
 from typing import Any
 
+from sqlllm.cli.defaults import count
+
 BY = ("day", "model", "function", "run")
 
 SUMS = (
@@ -19,7 +21,7 @@ HEADER = ("rows", "cached", "sent", "tokens", "seconds", "errors", "cost")
 def add_parser(commands: Any) -> None:
     """Add the command to the parser of `sqlllm`."""
     usage = commands.add_parser("usage", help="what was asked of which model")
-    usage.add_argument("--days", type=int, metavar="N", help="today and the N - 1 days before")
+    usage.add_argument("--days", type=count, metavar="N", help="today and the N - 1 days before")
     usage.add_argument("--by", choices=BY, default="day", help="one line per (default: day)")
     usage.add_argument("--json", action="store_true", help="for programs")
 
