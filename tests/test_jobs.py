@@ -87,6 +87,15 @@ def test_variables(jobs: Jobs) -> None:
     assert jobs.rows("FROM v") == [([1, 2],)]
 
 
+@pytest.mark.parametrize("value", [{1}, 10**40, "\udcff"])
+def test_a_variable_that_duckdb_cant_take_is_refused_first(jobs: Jobs, value: Any) -> None:
+    with pytest.raises(sqlllm.ConfigError) as caught:
+        jobs.run("SELECT ai.complete('x')", variables={"a": value})
+    assert str(caught.value).startswith(f"the variable 'a' can't be {value!r}: ")
+    assert jobs.fake.inputs == []
+    assert runs() == []
+
+
 def test_a_job_file(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.BUILTIN, "fake", jobs.fake)  # type: ignore[arg-type]
     jobs.write("CREATE TABLE v AS SELECT ai.complete(getvariable('what')) AS x; FROM v")

@@ -32,7 +32,16 @@ from sqlllm.jobs.job import JobFile
 from sqlllm.jobs.record import Record, before
 from sqlllm.jobs.report import JobReport
 from sqlllm.jobs.result import save
-from sqlllm.jobs.script import NotAtOnce, Step, at_once, drained, one_by_one, steps, why_one_by_one
+from sqlllm.jobs.script import (
+    NotAtOnce,
+    Step,
+    at_once,
+    drained,
+    one_by_one,
+    set_variables,
+    steps,
+    why_one_by_one,
+)
 from sqlllm.runtime.budget import Meter
 from sqlllm.runtime.caches import file_cache
 from sqlllm.runtime.runs import Job, Runs
@@ -183,8 +192,9 @@ class _JobRun:
     def run(self) -> RunResult:
         """From the lock to the record of how it ended."""
         started = time.monotonic()
-        with duckdb.connect() as parser:
-            self.script = steps(parser, self.job.sql)
+        with duckdb.connect() as scratch:
+            self.script = steps(scratch, self.job.sql)
+            set_variables(scratch, self.job.variables)  # refused before anything is begun
         has_rows = bool(self.script) and self.script[-1].has_rows
         if self.job.to is not None and not has_rows:
             msg = f"the last statement of {self.job.script} returns no rows to write"
@@ -263,9 +273,7 @@ class _JobRun:
             self.asked.follow(db.runtime)
             budget = db.runtime.sender.budget  # a second attempt goes on with the first one's
             self.meter = budget.meter = self.meter or budget.meter
-            for name, value in self.job.variables.items():
-                quoted = name.replace('"', '""')
-                db.execute(f'SET VARIABLE "{quoted}" = $1', [value])
+            set_variables(db, self.job.variables)
             try:
                 yield db
             finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 import duckdb
 
 from sqlllm.connection import Connection
-from sqlllm.errors import CallError, first_line
+from sqlllm.errors import CallError, ConfigError, first_line
 from sqlllm.rewrite.script import bare, split
+from sqlllm.runtime.history import cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,24 @@ def _step(con: duckdb.DuckDBPyConnection | Connection, piece: str) -> Step:
     returning = re.search(r"\bRETURNING\b", text, re.IGNORECASE) is not None
     is_query = kind == "SELECT" and QUERY.match(text) is not None  # MULTI: COPY gives no count
     return Step(text, kind, is_query, has_rows or returning)
+
+
+def set_variables(
+    con: duckdb.DuckDBPyConnection | Connection, variables: Mapping[str, Any]
+) -> None:
+    """Set what a script reads as `getvariable('name')`.
+
+    Raises:
+        ConfigError: DuckDB can't take a name or a value.
+    """
+    for name, value in variables.items():
+        quoted = name.replace('"', '""')
+        try:
+            con.execute(f'SET VARIABLE "{quoted}" = $1', [value])
+        except duckdb.Error as error:
+            msg = f"the variable {name!r} can't be {cut(repr(value))}: {first_line(error)}"
+            hint = "it may be a number, a text, a date or time, a list or dict of those, or None"
+            raise ConfigError(msg, hint=hint) from error
 
 
 def why_one_by_one(script: Sequence[Step]) -> str | None:
