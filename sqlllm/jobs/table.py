@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, TextIO
+from dataclasses import dataclass
+from itertools import count, islice, zip_longest
+from typing import TextIO
 
 from sqlllm.html import VISIBLE
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.text import Text
 
 SHOWN = 1000
 """Rows of a table; the other formats have all."""
@@ -28,7 +25,36 @@ FRAME = 4
 
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?|-?(nan|inf)")
 
+BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
+
 Row = Sequence[str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
+
+    Attributes:
+        name: On one line.
+        values: None is NULL.
+        needed: Characters of the longest line.
+        numbers: Whether all values are numbers, which stand on the right.
+    """
+
+    name: str
+    values: Row
+    needed: int
+    numbers: bool
+
+    @classmethod
+    def of(cls, name: str, values: Row) -> Column:
+        """Measured."""
+        from rich.cells import cell_len
+
+        name = name.translate(FLAT)
+        needed = max(cell_len(line) for text in (name, *values) for line in _lines(text))
+        known = [value for value in values if value is not None]
+        return cls(name, values, needed, bool(known) and all(map(NUMBER.fullmatch, known)))
 
 
 def write(
@@ -55,20 +81,14 @@ def write(
         rest: How to get what is left out.
     """
     kept = list(islice(rows, shown))
-    count = len(kept) + sum(1 for _ in rows)
-    needed = [_needed(name, [row[i] for row in kept]) for i, name in enumerate(names)]
-    left = _left(needed, screen.columns) if screen else list(range(len(names)))
-    if len(left) < len(names):  # "…" stands for the others
-        gap = (len(left) + 1) // 2
-        names_left, needed = [names[i] for i in left], [needed[i] for i in left]
-        names_left.insert(gap, "…")
-        needed.insert(gap, 1)
-        kept = [[*(row[i] for i in left[:gap]), "…", *(row[i] for i in left[gap:])] for row in kept]
-    else:
-        names_left = list(names)
-    _draw(names_left, kept, needed, to, screen)
-    parts = [f"{len(kept):,} of {count:,} rows"] if count > len(kept) else []
-    parts += [f"{len(left):,} of {len(names):,} columns"] if len(left) < len(names) else []
+    all_rows = len(kept) + sum(1 for _ in rows)
+    columns = [Column.of(name, [row[i] for row in kept]) for i, name in enumerate(names)]
+    left = _left(columns, screen.columns) if screen else columns
+    parts = [f"{len(kept):,} of {all_rows:,} rows"] if all_rows > len(kept) else []
+    if len(left) < len(columns):
+        parts.append(f"{len(left):,} of {len(columns):,} columns")
+        left.insert((len(left) + 1) // 2, Column("…", ["…"] * len(kept), 1, numbers=False))
+    _draw(left, to, screen)
     if parts:
         to.write(f"{', '.join(parts)}; {rest}\n")
 
@@ -88,94 +108,88 @@ def share(needs: Sequence[int], room: int) -> int:
     return next(fits, 1)
 
 
-def _needed(name: str, values: Sequence[str | None]) -> int:
-    """Characters of the longest line."""
-    from rich.cells import cell_len
-
-    texts = ("NULL" if value is None else value for value in values)
-    lines = (line for text in texts for line in text.translate(VISIBLE).expandtabs().split("\n"))
-    return max(map(cell_len, [name.translate(FLAT), *lines]))
+def _lines(value: str | None) -> list[str]:
+    """A value as it stands in a table that is as wide as it takes."""
+    return ["NULL"] if value is None else value.translate(VISIBLE).expandtabs().split("\n")
 
 
-def _left(needed: Sequence[int], width: int) -> list[int]:
+def _left(columns: Sequence[Column], width: int) -> list[Column]:
     """The columns that there is room for, from both ends."""
-    left = list(range(len(needed)))
+    left = list(columns)
     while len(left) > 1:
-        gap = 4 if len(left) < len(needed) else 0
-        if sum(min(needed[i], NARROW) + 3 for i in left) + 1 + gap <= width:
+        gap = 4 if len(left) < len(columns) else 0
+        if sum(min(column.needed, NARROW) + 3 for column in left) + 1 + gap <= width:
             break
         del left[len(left) // 2]
     return left
 
 
-def _draw(
-    names: Sequence[str],
-    rows: Sequence[Row],
-    needed: Sequence[int],
-    to: TextIO,
-    screen: os.terminal_size | None,
-) -> None:
+def _draw(columns: Sequence[Column], to: TextIO, screen: os.terminal_size | None) -> None:
+    from rich.cells import cell_len
+
+    rows = list(zip(*(column.values for column in columns), strict=True))
+    widths = [column.needed for column in columns]
+    if screen is None:
+        cells = [list(map(_lines, row)) for row in rows]
+    else:
+        widest = share(widths, screen.columns - 3 * len(columns) - 1)
+        widths = [min(width, widest) for width in widths]
+        cells = _fitted(rows, widths, screen.lines)
+    styled = screen is not None and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+
+    def padded(text: str, i: int, style: str) -> str:
+        space = " " * (widths[i] - cell_len(text))
+        text = f"{style}{text}{PLAIN}" if styled and style else text
+        return space + text if columns[i].numbers else text + space
+
+    def frame(left: str, line: str, middle: str, right: str) -> str:
+        return left + middle.join(line * (width + 2) for width in widths) + right + "\n"
+
+    names = [padded(_cut(c.name, widths[i]), i, BOLD) for i, c in enumerate(columns)]
+    to.write(frame("┏", "━", "┳", "┓") + f"┃ {' ┃ '.join(names)} ┃\n" + frame("┡", "━", "╇", "┩"))
+    for row, lines in zip(rows, cells, strict=True):
+        styles = [DIM if value is None else "" for value in row]  # not the text 'NULL'
+        for texts in zip_longest(*lines, fillvalue=""):
+            line = map(padded, texts, count(), styles)
+            to.write(f"│ {' │ '.join(line)} │\n")
+    to.write(frame("└", "─", "┴", "┘"))
+
+
+def _fitted(rows: Sequence[Row], widths: Sequence[int], height: int) -> list[list[list[str]]]:
+    """The lines of each value, as far as there is room for them."""
+    if len(rows) <= height:
+        wrapped = [[_wrapped(v, w) for v, w in zip(row, widths, strict=True)] for row in rows]
+        heights = [max(map(len, cells)) for cells in wrapped]
+        most = max(heights) if len(rows) == 1 else share(heights, height - FRAME)
+        if most > 1:
+            return [
+                [_cut_lines(cell, most, w) for cell, w in zip(cells, widths, strict=True)]
+                for cells in wrapped
+            ]
+    return [[[_flat(v, w)] for v, w in zip(row, widths, strict=True)] for row in rows]
+
+
+def _wrapped(value: str | None, width: int) -> list[str]:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    width = screen.columns if screen else sum(needed) + 3 * len(names) + 1
-    console = Console(file=to, width=width, force_terminal=screen is not None)
-    widest = (
-        share(needed, screen.columns - 3 * len(names) - 1) if screen else max(needed, default=1)
-    )
-    widths = [min(need, widest) for need in needed]
-    wrapped = [
-        [_wrapped(console, v, w) for v, w in zip(row, widths, strict=True)]
-        for row in (rows if screen and len(rows) <= screen.lines else ())
-    ]
-    lines = [max(map(len, row)) for row in wrapped]
-    most = max(lines) if len(rows) == 1 and lines else 1
-    if screen and len(lines) > 1:
-        most = share(lines, screen.lines - FRAME)
-    table = Table()
-    for i, name in enumerate(names):
-        values = [row[i] for row in rows if row[i] is not None]
-        numbers = bool(values) and all(NUMBER.fullmatch(v) for v in values if v is not None)
-        table.add_column(
-            Text(name.translate(FLAT)),  # not markup: a name may hold brackets
-            justify="right" if numbers else "left",
-            width=widths[i] if screen else None,
-            no_wrap=screen is not None,
-            overflow="ellipsis",
-        )
-    for n, row in enumerate(rows):
-        if not screen:
-            table.add_row(*map(_text, row))
-        elif most > 1:
-            table.add_row(*(_cut(c, most, w) for c, w in zip(wrapped[n], widths, strict=True)))
-        else:
-            table.add_row(*(_text(v, FLAT, w) for v, w in zip(row, widths, strict=True)))
-    console.print(table)
+    lines = Text("\n".join(_lines(value))).wrap(Console(), width)
+    return [line.plain for line in lines] or [""]
 
 
-def _text(value: str | None, shown_as: dict[int, int] = VISIBLE, width: int | None = None) -> Text:
-    """A value; of a long one, more than `width` cells."""
-    from rich.text import Text
-
-    if value is None:
-        return Text("NULL", "dim")  # not the text 'NULL'
-    text = value[: None if width is None else 8 * width + 8].translate(shown_as)
-    return Text(text.expandtabs())  # rich measures a line before it does that
+def _flat(value: str | None, width: int) -> str:
+    """A value on one line; of a long one, only what may be seen is looked at."""
+    return _cut("NULL" if value is None else value[: 8 * width + 8].translate(FLAT), width)
 
 
-def _wrapped(console: Console, value: str | None, width: int) -> list[Text]:
-    """A value in lines."""
-    return list(_text(value).wrap(console, width)) or [_text("")]
+def _cut(text: str, width: int) -> str:
+    from rich.cells import cell_len, set_cell_size
+
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
 
 
-def _cut(lines: list[Text], most: int, width: int) -> Text:
-    """At most so many lines, with an ellipsis where there were more."""
-    from rich.text import Text
-
-    if len(lines) > most:
-        lines = lines[:most]
-        lines[-1].rstrip()
-        lines[-1].truncate(width - 1)
-        lines[-1].append("…")
-    return Text("\n").join(lines)
+def _cut_lines(lines: list[str], most: int, width: int) -> list[str]:
+    """At most so many, with an ellipsis where there were more."""
+    if len(lines) <= most:
+        return lines
+    return [*lines[: most - 1], _cut(f"{lines[most - 1].rstrip()}…", width)]
