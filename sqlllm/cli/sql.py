@@ -8,9 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlllm import files
 from sqlllm.cli import defaults, output
-from sqlllm.errors import CallError
 from sqlllm.interrupt import end_query, stopping
 
 if TYPE_CHECKING:
@@ -59,24 +57,14 @@ def run(
         to: The file for the rows.
         spare: The file for them where `to` is None, if there are any.
     """
-    from sqlllm.jobs.job import form_of
-    from sqlllm.jobs.result import save
-    from sqlllm.jobs.script import drained, steps
+    from sqlllm.jobs.result import Result
+    from sqlllm.jobs.script import steps
 
     script = steps(db, text)
-    has_rows = bool(script) and script[-1].has_rows
-    if to is not None and not has_rows:
-        msg = "the last statement returns no rows to write"
-        raise CallError(msg, hint="end with a SELECT, or leave out --to")
-    if to is not None:
-        files.check(to, "result")
-    form = form or form_of(to)
-    target = to or (spare if has_rows else None)
-    for step in script:
-        if step is script[-1] and target is not None:
-            screen = output.screen() if to is None else None
-            with files.whole(target) as part:
-                save(db, step, part, form, screen=screen)
-        else:
-            db.execute(step.text)
-            drained(db)
+    result = Result(script, to, form, spare=spare, screen=output.screen())
+    try:
+        for step in script:
+            result.run(db, step)
+        result.deliver()
+    finally:
+        result.drop()

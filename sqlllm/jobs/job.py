@@ -84,11 +84,6 @@ class JobFile:
         return _text(self.script, "script")
 
     @property
-    def form(self) -> str:
-        """The format of the result."""
-        return self.output or form_of(self.to)
-
-    @property
     def limits(self) -> dict[str, Any]:
         """The budgets as a setting: numbers alone are the run's."""
         nested = {k: v for k, v in self.budgets.items() if isinstance(v, Mapping)}

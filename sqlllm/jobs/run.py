@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -15,12 +14,9 @@ from typing import Any
 
 import duckdb
 
-from sqlllm import files
 from sqlllm.connection import Connection, connect
 from sqlllm.errors import (
-    CallError,
     JobRunning,
-    NotDelivered,
     StorageError,
     excerpt,
     first_line,
@@ -31,12 +27,11 @@ from sqlllm.jobs.events import Events, OnEvent, shown
 from sqlllm.jobs.job import JobFile
 from sqlllm.jobs.record import Record, before
 from sqlllm.jobs.report import JobReport
-from sqlllm.jobs.result import save
+from sqlllm.jobs.result import Result
 from sqlllm.jobs.script import (
     NotAtOnce,
     Step,
     at_once,
-    drained,
     one_by_one,
     set_variables,
     steps,
@@ -160,7 +155,7 @@ def run_job(
 
 
 class _JobRun:
-    """One run of a job."""
+    """One run of a job; what can't work is refused before anything is begun."""
 
     def __init__(
         self,
@@ -177,41 +172,26 @@ class _JobRun:
             self.given.setdefault("progress", self.events.progress)
         if job.budgets:
             self.given["budgets"] = job.limits
-        self.settings = Settings.load(**self.given)
-        self.runs = Runs(self.settings)
+        settings = Settings.load(**self.given)
+        self.runs = Runs(settings)
+        self.record = Record(self.runs)
         self.asked = Asked()
         self.meter: Meter | None = None
-        self.report: JobReport | None = None
-        self.record = Record(self.runs)
-        self.script: list[Step] = []
-        self.target: Path | None = None
-        self._part: Path | None = None  # where the result is written until all is committed
-        self._spare, self._screen = spare, screen
-        self._null = uuid.uuid4().hex
+        with duckdb.connect() as scratch:
+            self.script = steps(scratch, job.sql)
+            set_variables(scratch, job.variables)
+        others: dict[str, str | Path] = {"database": job.database, "script": job.script}
+        if job.report is not None:
+            others["report"] = job.report
+        self.result = Result(self.script, job.to, job.output, spare=spare, screen=screen, **others)
+        _check_cache(settings)
+        self.report = JobReport(job, self.script) if job.report is not None else None
 
     def run(self) -> RunResult:
         """From the lock to the record of how it ended."""
         started = time.monotonic()
-        with duckdb.connect() as scratch:
-            self.script = steps(scratch, self.job.sql)
-            set_variables(scratch, self.job.variables)  # refused before anything is begun
-        has_rows = bool(self.script) and self.script[-1].has_rows
-        if self.job.to is not None and not has_rows:
-            msg = f"the last statement of {self.job.script} returns no rows to write"
-            raise CallError(msg, hint="end the script with a SELECT, or leave out `to`")
-        if self.job.to is not None:
-            others: dict[str, str | Path] = {"database": self.job.database}
-            others["script"] = self.job.script
-            if self.job.report is not None:
-                others["report"] = self.job.report
-            files.check(self.job.to, "result", **others)
-        self.form = self.job.form
-        self.target = self.job.to or (self._spare if has_rows else None)
-        self._part = files.part_of(self.target) if self.target is not None else None
-        _check_cache(self.settings)
-        self.report = JobReport(self.job, self.script) if self.job.report is not None else None
+        count = len(self.script)
         with self.runs.only(self.key) as killed:
-            count = len(self.script)
             self.record.begin(self.key, self.job.script, count)
             self.events.run = self.record.run
             try:
@@ -222,9 +202,9 @@ class _JobRun:
                 if killed is not None:
                     self.events.tell("note", message=before(killed))
                 whole = self._execute()
+                self.result.deliver()
             except BaseException as error:
-                if self._part is not None and not isinstance(error, NotDelivered):
-                    files.remove(self._part)
+                self.result.drop()
                 self._ended(error, time.monotonic() - started)
                 raise
             seconds = time.monotonic() - started
@@ -250,12 +230,10 @@ class _JobRun:
                     said = "DuckDB can't bind a statement as it was rewritten"
                     self.events.tell("note", message=f"{said}: all begins again, that one as it is")
                 else:
-                    self._deliver()
                     return True
         self.events.tell("note", message=f"statements are committed one by one: {why}")
         with self._opened(refused) as db:
             one_by_one(db, self.script, self._step)
-        self._deliver()
         return False
 
     @contextmanager
@@ -289,31 +267,11 @@ class _JobRun:
         page = self.report.step(db, number) if self.report is not None else nullcontext()
         try:
             with page:
-                self._run_step(db, number, step)
+                self.result.run(db, step)
         finally:
             counts = self.asked.step(db.runtime)
         seconds = time.monotonic() - started
         self.events.tell("statement_done", statement=number, **shown(counts, seconds))
-
-    def _run_step(self, db: Connection, number: int, step: Step) -> None:
-        if self._part is not None and number == len(self.script):
-            screen = self._screen if self.job.to is None else None
-            save(db, step, self._part, self.form, screen=screen, null=self._null)
-        else:
-            db.execute(step.text)
-            drained(db)
-
-    def _deliver(self) -> None:
-        if self.target is None or self._part is None:
-            return
-        try:
-            files.put(self._part, self.target)
-        except OSError as error:
-            reason = error.strerror or error
-            msg = f"all is committed, but the result can't be put at {self.target}: {reason}"
-            there = self._part.exists()
-            hint = f"it is in {self._part}" if there else "ask for it with another script"
-            raise NotDelivered(msg, hint=hint) from error
 
     def _ended(self, error: BaseException | None, seconds: float) -> None:
         state, message = self.record.ended(error, self.asked.models)

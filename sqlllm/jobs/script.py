@@ -138,10 +138,3 @@ def _check_closed(db: Connection) -> None:
         msg = "the script leaves a transaction open, and what it did there is undone"
         raise CallError(msg, hint="end it with COMMIT") from None
     db.execute("ROLLBACK")
-
-
-def drained(db: Any) -> None:
-    """Fetch what the statement still has: DuckDB computes some of it only then."""
-    if db.description is not None:
-        while db.fetchmany(10_000):
-            pass
