@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -137,15 +135,11 @@ class Session:
         return _count(rows[0][0]) if names == ["Count"] and rows else "done"
 
     def _rows(self, step: Step) -> int:
-        with tempfile.TemporaryDirectory(prefix="sqlllm-") as folder:
-            path = Path(folder) / "result"
-            rest = "`.mode csv` shows all, `.rows N` more rows"
-            count = save(
+        rest = "`.mode csv` shows all, `.rows N` more rows"
+        with output.on_stdout() as path:
+            return save(
                 self.db, step, path, self.mode, screen=output.screen(), shown=self.rows, rest=rest
             )
-            if path.exists():
-                output.send(path)
-        return count
 
     def _asked(self) -> str:
         """What the statement has asked of models."""
