@@ -42,13 +42,13 @@ def add_parser(commands: Any) -> None:
     from sqlllm.models.uri import DTYPES
 
     usual = Options()
-    bench: argparse.ArgumentParser = commands.add_parser(
+    parser: argparse.ArgumentParser = commands.add_parser(
         "bench",
         help="measure this machine, and sqlllm on it against transformers and others",
         description="Measures this machine, then classify, filter, complete, extract and embed "
         "against what else one would use. Full sizes take many minutes on a CPU.",
     )
-    add = bench.add_argument
+    add = parser.add_argument
     add("--model", default=usual.model, help="a language model that SQL can name, or hf:<folder>")
     add("--embed-model", default=usual.embed_model, help="an embedding model, likewise")
     add(
@@ -78,9 +78,10 @@ def add_parser(commands: Any) -> None:
         "takes minutes, smollm2 an hour a round",
     )
     add("--quick", action="store_true", help="small sizes, to see that everything works")
-    form = bench.add_mutually_exclusive_group()
+    form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the report as JSON")
     form.add_argument("--markdown", action="store_true", help="print it as Markdown")
+    parser.set_defaults(run=bench)
 
 
 def bench(given: argparse.Namespace) -> int:

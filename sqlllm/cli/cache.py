@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sqlllm.cli import output
+
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
@@ -27,6 +29,7 @@ def add_parser(commands: Any) -> None:
     clear.add_argument("--yes", action="store_true", help="don't ask")
     export = what.add_parser("export", help="write all answers to a new file")
     export.add_argument("file", type=Path, help=".sqlite: a cache for elsewhere; .parquet: a table")
+    parser.set_defaults(run=cache)
 
 
 def cache(given: argparse.Namespace) -> int:
@@ -63,8 +66,6 @@ def cache(given: argparse.Namespace) -> int:
 
 
 def _info(path: Path, limit: int, lanes: list[dict[str, Any]]) -> None:
-    from sqlllm.cli import table
-
     answers = sum(lane["answers"] for lane in lanes)
     print(f"{path}: {answers:,} answers, {_shown(path.stat().st_size)} of {_shown(limit)}")
     rows = [
@@ -79,7 +80,7 @@ def _info(path: Path, limit: int, lanes: list[dict[str, Any]]) -> None:
         for lane in lanes
     ]
     if rows:
-        table(["model", "kind", "question", "answers", "size", "last used"], rows)
+        output.table(["model", "kind", "question", "answers", "size", "last used"], rows)
 
 
 def _agreed(question: str) -> bool:

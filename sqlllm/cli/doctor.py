@@ -37,6 +37,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--no-speed", "--quick", action="store_true", help="don't measure, which takes some seconds"
     )
+    parser.set_defaults(run=doctor)
 
 
 def doctor(given: argparse.Namespace) -> int:

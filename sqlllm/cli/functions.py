@@ -1,12 +1,14 @@
-"""The functions as a table, or as the reference in sql/README.md."""
+"""`sqlllm functions`: the functions as a table, or as the reference in sql/README.md."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from sqlllm.cli import output
 from sqlllm.sql import Definition, definitions
 
 COMMON = {
@@ -39,6 +41,25 @@ functions that ask a model have these (…), unless their signature says otherwi
 `STRUCT(value, error)`; one of the two is NULL, and nothing about a model or its answers stops the
 query. There is one for every function that has `on_error`, but for `ai.search`, which is a table.
 """
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser("functions", help="list the functions")
+    parser.add_argument("--markdown", action="store_true", help="the whole reference")
+    parser.set_defaults(run=functions)
+
+
+def functions(given: argparse.Namespace) -> None:
+    """Print them."""
+    if given.markdown:
+        from sqlllm.connection import connect
+
+        with connect() as db:
+            print(reference(lambda query: db.execute(query).fetchall()), end="")
+        return
+    output.table(["function", "returns"], [(short(each), each.returns) for each in listed()])
+    print(NOTE)
 
 
 def reference(run: Callable[[str], list[Any]] | None) -> str:

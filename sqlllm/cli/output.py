@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -102,6 +102,18 @@ def query(given: str) -> str:
         msg = f"standard input is not UTF-8: {error}"
         raise CallError(msg, hint="`iconv -t utf-8` converts text") from None
     return text
+
+
+def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows under their names, whole."""
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    grid = Table(*(Column(name, overflow="fold") for name in names))
+    for row in rows:  # not markup: it may hold brackets
+        grid.add_row(*(Text(value.translate(VISIBLE)) for value in row))
+    Console(width=width() or 1_000_000).print(grid)
 
 
 def screen() -> os.terminal_size | None:

@@ -79,6 +79,7 @@ def add_parser(commands: Any) -> None:
         "--report-texts", action="store_true", default=None,
         help="show the beginnings of the texts beside the answers",
     )  # fmt: skip
+    parser.set_defaults(run=run)
 
 
 def run(given: argparse.Namespace) -> int:

@@ -26,6 +26,7 @@ def add_parser(commands: Any) -> None:
     database.add_argument("file", nargs="?", metavar="database", help="a DuckDB file")
     database.add_argument("-d", "--database", default=":memory:", help="likewise")
     defaults.add_arguments(parser)
+    parser.set_defaults(run=shell)
 
 
 def shell(given: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`sqlllm sql`: statements from the command line or standard input, and the last one's result."""
+"""`sqlllm sql`, `explain` and `models`: what a database answers, or would be asked."""
 
 from __future__ import annotations
 
@@ -21,12 +21,34 @@ QUERY = "SQL; without it, or for -, standard input is read"
 
 
 def add_parser(commands: Any) -> None:
-    """Add the command and its options."""
+    """Add the commands and their options."""
+    commands.add_parser("models", help="list the models that SQL can name").set_defaults(run=models)
+    told = commands.add_parser("explain", help="show what a query becomes and would cost")
     parser = commands.add_parser("sql", help="run statements and print the last result")
-    parser.add_argument("query", nargs="?", default="-", help=QUERY)
-    parser.add_argument("-d", "--database", default=":memory:", help="a DuckDB file")
-    defaults.add_arguments(parser)
+    for each, function in ((told, explain), (parser, sql)):
+        each.add_argument("query", nargs="?", default="-", help=QUERY)
+        each.add_argument("-d", "--database", default=":memory:", help="a DuckDB file")
+        defaults.add_arguments(each)
+        each.set_defaults(run=function)
+    told.add_argument("--analyze", action="store_true", help="run it, and show what was asked")
     output.add_arguments(parser)
+
+
+def models(_: argparse.Namespace) -> None:
+    """Print them."""
+    from sqlllm.connection import connect
+
+    with connect() as db, output.on_stdout() as spare:
+        run(db, MODELS, "table", spare=spare)
+
+
+def explain(given: argparse.Namespace) -> None:
+    """Print what a query becomes."""
+    from sqlllm.connection import connect
+
+    with connect(given.database, **defaults.settings(given)) as db:
+        found = db.explain(output.query(given.query), analyze=given.analyze)
+        print(found.text(output.width()))
 
 
 def sql(given: argparse.Namespace) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 from datetime import date
 from typing import Any
 
+from sqlllm.cli import output
 from sqlllm.cli.defaults import count
 
 BY = ("day", "model", "function", "run")
@@ -20,10 +22,20 @@ HEADER = ("rows", "cached", "sent", "tokens", "seconds", "errors", "cost")
 
 def add_parser(commands: Any) -> None:
     """Add the command to the parser of `sqlllm`."""
-    usage = commands.add_parser("usage", help="what was asked of which model")
-    usage.add_argument("--days", type=count, metavar="N", help="today and the N - 1 days before")
-    usage.add_argument("--by", choices=BY, default="day", help="one line per (default: day)")
-    usage.add_argument("--json", action="store_true", help="for programs")
+    parser = commands.add_parser("usage", help="what was asked of which model")
+    parser.add_argument("--days", type=count, metavar="N", help="today and the N - 1 days before")
+    parser.add_argument("--by", choices=BY, default="day", help="one line per (default: day)")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(run=usage)
+
+
+def usage(given: argparse.Namespace) -> None:
+    """Print it."""
+    rows = summary(given)
+    if given.json:
+        print(json.dumps(rows))
+    else:
+        output.table((given.by, *HEADER), map(shown, rows))
 
 
 def summary(given: argparse.Namespace) -> list[dict[str, Any]]:
