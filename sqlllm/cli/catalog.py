@@ -58,7 +58,7 @@ def read(db: Connection) -> Catalog:
         models={name: cls.about for name, cls, _ in db.runtime.registry},
         functions=[name for (name,) in db.execute(FUNCTIONS).fetchall()],
         keywords=frozenset(reserved | joins).union(TYPED_OFTEN.split()),
-        commands={name: about for name, (_, about) in COMMANDS.items()},
+        commands={name: command.about for name, command in COMMANDS.items()},
         arguments={
             ".mode": MODES,
             ".functions": [each.name for each in definitions() if each.public],

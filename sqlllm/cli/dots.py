@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,19 +19,14 @@ if TYPE_CHECKING:
 
 MODES = ("table", "markdown", "csv", "json")
 
-COMMANDS: Mapping[str, tuple[str, str]] = {
-    ".explain": ("[analyze] SELECT ...;", "what a query becomes and would ask"),
-    ".functions": ("[name]", "the functions, or one with an example"),
-    ".help": ("", "this list"),
-    ".mode": (f"[{'|'.join(MODES)}]", "how rows are printed"),
-    ".models": ("", "the models that SQL can name"),
-    ".quit": ("", "leave; so does Ctrl-D"),
-    ".read": ("file", "run a script"),
-    ".rows": ("[N]", "most rows of a table"),
-    ".tables": ("", "tables and views"),
-    ".usage": ("", "what this session has asked"),
-}
-"""Command -> what follows it, and what it does."""
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command: what follows it, what it does, and the function that does it."""
+
+    usage: str
+    about: str
+    run: Callable[[Session, str], None]
 
 
 def run(session: Session, text: str) -> None:
@@ -43,17 +39,18 @@ def run(session: Session, text: str) -> None:
     name, _, rest = text.strip().partition(" ")
     name, rest = name.lower().rstrip(";"), rest.strip()
     if name in LEAVE:
-        raise EOFError
-    if name not in COMMANDS:
+        name, rest = ".quit", ""
+    command = COMMANDS.get(name)
+    if command is None:
         msg = f"there is no command {name}"
         raise CallError(msg, hint=did_you_mean(name, COMMANDS))
     rest = rest if name == ".explain" else rest.rstrip("; ")
-    usage = COMMANDS[name][0]
+    usage = command.usage
     optional = usage.startswith("[") and usage.endswith("]")
     if (rest and not usage) or (usage and not rest and not optional):
         msg = f"{name} takes nothing" if rest else f"{name} needs {usage}"
         raise CallError(msg, hint=f"write `{f'{name} {usage}'.strip()}`")
-    DO[name](session, rest)
+    command.run(session, rest)
 
 
 def _explain(session: Session, query: str) -> None:
@@ -80,8 +77,8 @@ def _functions(session: Session, name: str) -> None:
 
 
 def _help(session: Session, _: str) -> None:
-    for name, (usage, about) in COMMANDS.items():
-        print(f"{f'{name} {usage}':38}{about}")
+    for name, command in COMMANDS.items():
+        print(f"{f'{name} {command.usage}':38}{command.about}")
     print("SQL ends with ; and Ctrl-C stops it. Tab completes, Ctrl-R finds what was typed before.")
 
 
@@ -95,8 +92,8 @@ def _mode(session: Session, mode: str) -> None:
         session.mode = mode
 
 
-def _models(session: Session, _: str) -> None:
-    session.show(MODELS)
+def _quit(session: Session, _: str) -> None:
+    raise EOFError
 
 
 def _read(session: Session, file: str) -> None:
@@ -121,14 +118,6 @@ def _rows(session: Session, count: str) -> None:
         session.rows = int(count)
 
 
-def _tables(session: Session, _: str) -> None:
-    session.show(TABLES)
-
-
-def _usage(session: Session, _: str) -> None:
-    session.show(USAGE)
-
-
 TABLES = """
 SELECT CASE WHEN database_name IN (current_database(), 'temp') AND schema_name = 'main' THEN ''
     WHEN schema_name = 'main' THEN database_name || '.'
@@ -144,14 +133,15 @@ SELECT "function", model, sum("rows") AS "rows", sum(cached) AS cached, sum(sent
 FROM ai.usage WHERE this_session GROUP BY ALL ORDER BY ALL
 """
 
-DO: Mapping[str, Callable[[Session, str], None]] = {
-    ".explain": _explain,
-    ".functions": _functions,
-    ".help": _help,
-    ".mode": _mode,
-    ".models": _models,
-    ".read": _read,
-    ".rows": _rows,
-    ".tables": _tables,
-    ".usage": _usage,
+COMMANDS: Mapping[str, Command] = {
+    ".explain": Command("[analyze] SELECT ...;", "what a query becomes and would ask", _explain),
+    ".functions": Command("[name]", "the functions, or one with an example", _functions),
+    ".help": Command("", "this list", _help),
+    ".mode": Command(f"[{'|'.join(MODES)}]", "how rows are printed", _mode),
+    ".models": Command("", "the models that SQL can name", lambda s, _: s.show(MODELS)),
+    ".quit": Command("", "leave; so does Ctrl-D", _quit),
+    ".read": Command("file", "run a script", _read),
+    ".rows": Command("[N]", "most rows of a table", _rows),
+    ".tables": Command("", "tables and views", lambda s, _: s.show(TABLES)),
+    ".usage": Command("", "what this session has asked", lambda s, _: s.show(USAGE)),
 }
