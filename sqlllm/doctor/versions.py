@@ -23,19 +23,19 @@ def versions() -> Iterator[Finding]:
     """Python, sqlllm, and what it can't do without."""
     import sqlllm
 
-    needed, python = _needed()
-    if not needed:
+    values = {"version": sqlllm.__version__}
+    try:
+        python = metadata.metadata("sqlllm")["Requires-Python"]
+    except metadata.PackageNotFoundError:
         yield Finding(
             "versions", "sqlllm", "warning", f"{sqlllm.__version__}, run without being installed",
-            "pip install .  (in the folder of the source)", {"version": sqlllm.__version__},
+            "pip install .  (in the folder of the source)", values,
         )  # fmt: skip
         return
-    yield Finding(
-        "versions", "sqlllm", "ok", sqlllm.__version__, values={"version": sqlllm.__version__}
-    )
+    yield Finding("versions", "sqlllm", "ok", sqlllm.__version__, values=values)
     yield _python(python)
     others = 0
-    for requirement in needed:
+    for requirement in _requirements():
         finding = _checked("versions", requirement, "problem")
         if requirement.name in SHOWN or finding.status != "ok":
             yield finding
@@ -46,9 +46,9 @@ def versions() -> Iterator[Finding]:
 
 def extras() -> Iterator[Finding]:
     """What is optional. What is absent is no fault."""
-    for extra, requirements in _optional().items():
+    for extra in _extras():
         fix = f"pip install 'sqlllm[{extra}]'"
-        found = [_checked("extras", requirement, "warning") for requirement in requirements]
+        found = [_checked("extras", each, "warning") for each in _requirements(extra)]
         missing = [f.name for f in found if "version" not in f.values]
         wrong = [f"{f.name} {f.found}" for f in found if f.status != "ok" and f.name not in missing]
         have = {f.name: f.values["version"] for f in found if f.name not in missing}
@@ -93,37 +93,22 @@ def _checked(section: str, requirement: Requirement, bad: Status) -> Finding:
     return Finding(section, name, "ok", text, None, {"version": version})
 
 
-def _needed() -> tuple[list[Requirement], str]:
-    """What sqlllm can't do without, and the versions of Python."""
-    try:
-        python = (metadata.metadata("sqlllm").get_all("Requires-Python") or [""])[0]
-    except metadata.PackageNotFoundError:
-        return [], ""
-    return [
-        r for r in _requirements() if r.marker is None or r.marker.evaluate({"extra": ""})
-    ], python
-
-
-def _optional() -> dict[str, list[Requirement]]:
-    """Extra -> what it brings."""
+def _extras() -> list[str]:
     try:
         names = metadata.metadata("sqlllm").get_all("Provides-Extra") or []
     except metadata.PackageNotFoundError:
-        return {}
-    return {
-        name: [
-            r
-            for r in _requirements()
-            if r.marker is not None
-            and r.marker.evaluate({"extra": name})
-            and not r.marker.evaluate({"extra": ""})
-        ]
-        for name in sorted(names)
-        if name not in DEVELOPMENT
-    }
+        return []
+    return sorted(set(names) - set(DEVELOPMENT))
 
 
-def _requirements() -> list[Requirement]:
+def _requirements(extra: str = "") -> list[Requirement]:
+    """What sqlllm can't do without, or what an extra adds to that."""
     from packaging.requirements import Requirement
 
-    return [Requirement(line) for line in metadata.requires("sqlllm") or []]
+    found = [Requirement(line) for line in metadata.requires("sqlllm") or []]
+
+    def brings(extra: str) -> list[Requirement]:
+        return [r for r in found if r.marker is None or r.marker.evaluate({"extra": extra})]
+
+    needed = brings("")
+    return [r for r in brings(extra) if r not in needed] if extra else needed
