@@ -143,9 +143,7 @@ class Session:
 
     def _asked(self) -> str:
         """What the statement has asked of models."""
-        total = Counts()
-        for usage in self.db.runtime.statements.latest(self._id).usage.values():
-            total += Counts(**{name: getattr(usage, name) for name in Counts.__slots__})
+        total = Counts.of(self.db.runtime.statements.latest(self._id).usage.values())
         if not total.distinct_inputs:
             return ""
         line = (

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
 from sqlllm.runtime.runtime import Runtime
+from sqlllm.runtime.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,12 @@ class Counts:
     completion_tokens: int = 0
     errors: int = 0
     cost: float | None = None
+
+    @classmethod
+    def of(cls, rows: Iterable[Usage]) -> Counts:
+        """The sums of these rows."""
+        each = (cls(**{f.name: getattr(row, f.name) for f in fields(cls)}) for row in rows)
+        return sum(each, cls())
 
     @property
     def tokens(self) -> int:
@@ -78,10 +86,8 @@ class Asked:
         return new
 
     def _sum(self, runtime: Runtime) -> Counts:
-        total = Counts()
-        for model, sums in runtime.ledger.asked().items():
-            values: dict[str, Any] = {f.name: getattr(sums, f.name) for f in fields(Counts)}
-            total += Counts(**values)
+        asked = runtime.ledger.asked()
+        for model in asked:
             if model not in self.models:
                 self.models[model] = runtime.registry.get(model).fingerprint
-        return total
+        return Counts.of(asked.values())

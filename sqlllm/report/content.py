@@ -29,7 +29,7 @@ class Part:
         state: `done`, `failed`, `not run`, ...
         message: Why it failed.
         seconds: That it took; None where only its calls were timed.
-        usage: One row per function and model.
+        usage: By function and model.
         answers: Some of each call.
     """
 
@@ -40,17 +40,15 @@ class Part:
     state: str = "done"
     message: str | None = None
     seconds: float | None = None
-    usage: list[Usage] = field(default_factory=list)
+    usage: dict[tuple[str, str], Usage] = field(default_factory=dict)
     answers: Answered = field(default_factory=dict)
 
     def take(self, ran: Iterable[Ran]) -> None:
         """Add what scripts asked that were run on behalf of this statement."""
-        found = {(u.function, u.model): u for u in self.usage}
         for each in ran:
             for key, usage in each.usage.items():
-                added(found.setdefault(key, Usage(0, *key)), usage)
+                added(self.usage.setdefault(key, Usage(0, *key)), usage)
             self.answers = {**self.answers, **each.answers}
-        self.usage = list(found.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,13 +84,13 @@ class Report:
     @property
     def total(self) -> Usage:
         """What all statements asked."""
-        return summed(usage for part in self.parts for usage in part.usage)
+        return summed(usage for part in self.parts for usage in part.usage.values())
 
     def quoted(self, message: str) -> str:
         """A message, which may quote a text: without that where no samples are wanted."""
         if self.samples:
             return message
-        known = {*self.models, *(u.function for part in self.parts for u in part.usage)}
+        known = {*self.models, *(function for part in self.parts for function, _ in part.usage)}
         for quote in _OPENED.finditer(message):
             if quote[1] not in known:  # a text: it may hold quotes, and be cut before its last one
                 last = [closed.end() for closed in _CLOSED.finditer(message, quote.start() + 1)]
@@ -122,7 +120,7 @@ def of_session(runtime: Runtime, *, samples: int, texts: bool) -> Report:
         part.take([ran])
         parts.append(part)
     began = min((ran.began for ran in runtime.statements.history), default=time.time())
-    asked = {usage.model for part in parts for usage in part.usage}
+    asked = {model for part in parts for _, model in part.usage}
     return Report(
         title="a session",
         state="open",

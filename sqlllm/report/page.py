@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from sqlllm.explain import pretty
 from sqlllm.html import Html, grid, join, tag
@@ -110,9 +110,9 @@ def _statement(report: Report, number: int, part: Part) -> Html:
     parts.append(tag("pre", without_keys(part.text)))
     parts += _plan(part)
     if part.usage:
-        parts += [_usage(part.usage)]
+        parts.append(_usage(part.usage.values()))
         if len(part.usage) == 1 or len(report.parts) > 1:
-            parts.append(bar(summed(part.usage)))
+            parts.append(bar(summed(part.usage.values())))
     parts += _answers(report, part)
     return tag("section", *parts)
 
@@ -132,7 +132,7 @@ HEADER = (
 )  # fmt: skip
 
 
-def _usage(rows: Sequence[Usage]) -> Html:
+def _usage(rows: Iterable[Usage]) -> Html:
     shown = []
     for u in rows:
         counts = (u.rows, u.distinct_inputs, u.cached, u.sent, u.batches, u.prompt_tokens)
@@ -166,18 +166,17 @@ def _models(report: Report) -> Html:
 def _errors(report: Report) -> Html:
     if not report.failures:
         return Html("")
+    texts = report.texts and report.samples
     found = Counter(
         (
             str(row["function"]),
             str(row["model"]),
             cut(report.quoted(str(row["message"])), 300),
-            *([str(row["input"])] if report.texts and report.samples else []),
+            *([str(row["input"])] if texts else []),
         )
         for row in report.failures
     )
-    header = ["errors", "function", "model", "message", "text"][
-        : 5 if report.texts and report.samples else 4
-    ]
+    header = ["errors", "function", "model", "message", *(["text"] if texts else [])]
     rows = [(f"{count:,}", *key) for key, count in found.most_common(FAILURES)]
     left = len(found) - len(rows)
     more = [tag("p", f"{left:,} more kinds in ai.errors", class_="soft")] if left > 0 else []
@@ -187,15 +186,12 @@ def _errors(report: Report) -> Html:
 
 
 def _footer(report: Report) -> Html:
+    said = f"Of each call, at most {report.samples} different answers are in this page"
     if not report.samples:
         said = "No answers and no texts are in this page."
+    elif report.texts:
+        said += ", and the texts that they are about. Both are cut to 80 characters."
     else:
-        said = f"Of each call, at most {report.samples} different answers are in this page"
-        said += ", and the texts that they are about" if report.texts else "; no texts are"
-        said += (
-            ". Both are cut to 80 characters."
-            if report.texts
-            else ". They are cut to 80 characters."
-        )
+        said += "; no texts are. They are cut to 80 characters."
     said += " Left out of SQL: values of CREATE SECRET, ATTACH, SET, PRAGMA, keys in addresses."
     return tag("footer", tag("small", said))
