@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,14 @@ if TYPE_CHECKING:
 
 COLUMNS = ("method", "rows/s", "tokens/s", "MFU", "SOL", "peak MB", "sqlllm is faster", "agreement")
 
-WORDS = ("workload", "what", "function", "verdict")  # columns that hold no numbers
+MEMORY = (
+    "function", "rows", "peak MB", "results MB", "own MB", "bytes per further row", "ratio",
+)  # fmt: skip
+
+TARGETS = ("workload", "what", "target", "measured", "verdict")
+
+WORDS = ("method", "sqlllm is faster", "agreement", "function", "workload", "what", "verdict")
+"""Columns that stand on the left."""
 
 SHORT = {
     "batch_size": "batch {:.0f}",
@@ -102,20 +110,9 @@ def bench(given: argparse.Namespace) -> int:
 def _options(given: argparse.Namespace) -> Options:
     from sqlllm.bench import Options
 
-    return Options(
-        model=given.model,
-        embed_model=given.embed_model,
-        config=given.config,
-        dtype=given.dtype,
-        rows=given.rows,
-        embed_rows=given.embed_rows,
-        rounds=given.rounds,
-        only=given.only,
-        baselines=[name for name in given.baselines if name != "none"],
-        gguf=given.gguf,
-        memory_model=given.memory_model,
-        quick=given.quick,
-    )
+    values = {field.name: getattr(given, field.name) for field in fields(Options)}
+    values["baselines"] = [name for name in given.baselines if name != "none"]
+    return Options(**values)
 
 
 def _among(known: Sequence[str]) -> Callable[[str], list[str]]:
@@ -145,33 +142,24 @@ def _show(report: Report) -> None:
         console = Console(width=150)  # a file has no width, and 80 columns are too few
     for line in _head(report):
         console.print(Text(line))
-    for table in report.measured:
-        grid = Grid(title=_title(table), title_justify="left")
-        for i, name in enumerate(COLUMNS):
-            grid.add_column(name, justify="right" if 0 < i < 6 else "left")
-        for row in _rows(report, table):
-            grid.add_row(*map(Text, row))
-        console.print(grid)
-        for line in _below(report, table):
-            console.print(Text(line))
-    for title, columns, rows in _lists(report):
+    for title, columns, rows, notes in _tables(report):
         grid = Grid(title=title, title_justify="left")
         for column in columns:
             grid.add_column(column, justify="left" if column in WORDS else "right")
         for row in rows:
             grid.add_row(*map(Text, row))
         console.print(grid)
+        for line in notes:
+            console.print(Text(line))
     for line in _foot(report):
         console.print(Text(line))
 
 
 def _markdown(report: Report) -> list[str]:
     found = [*_head(report), ""]
-    for table in report.measured:
-        found += [f"**{_title(table)}**", "", *_grid(COLUMNS, _rows(report, table)), ""]
-        found += [line for note in _below(report, table) for line in (note, "")]
-    for title, columns, rows in _lists(report):
+    for title, columns, rows, notes in _tables(report):
         found += [f"**{title}**", "", *_grid(columns, rows), ""]
+        found += [line for note in notes for line in (note, "")]
     return [*found, *_foot(report)]
 
 
@@ -193,16 +181,10 @@ def _head(report: Report) -> list[str]:
 
 def _title(table: Table) -> str:
     facts = [
-        f"{name.replace('_', ' ')} {value:,.1f}"
-        if isinstance(value, float)
-        else f"{name.replace('_', ' ')} {value:,}"
+        f"{name.replace('_', ' ')} {value:{',.1f' if isinstance(value, float) else ','}}"
         for name, value in table.facts.items()
     ]
     return f"{table.name}: " + ", ".join(facts)
-
-
-def _rows(report: Report, table: Table) -> list[list[str]]:
-    return [_row(report, table, line) for line in table.lines if line.seconds]
 
 
 def _row(report: Report, table: Table, line: Line) -> list[str]:
@@ -233,32 +215,22 @@ def _below(report: Report, table: Table) -> list[str]:
     return notes
 
 
-def _lists(report: Report) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Titles, columns and rows of the tables below the workloads."""
+def _tables(report: Report) -> Iterator[tuple[str, Sequence[str], list[list[str]], list[str]]]:
+    """Titles, columns, rows, and the notes below."""
     from sqlllm.bench.targets import targets
 
-    found = []
-    if report.pairs():
+    for table in report.measured:
+        rows = [_row(report, table, line) for line in table.lines if line.seconds]
+        yield _title(table), COLUMNS, rows, _below(report, table)
+    if pairs := report.pairs():
         title = (
             "memory above the level before, for few and many rows; classify and filter with "
             + report.options["memory_model"]
         )
-        columns = [
-            "function",
-            "rows",
-            "peak MB",
-            "results MB",
-            "own MB",
-            "bytes per further row",
-            "ratio",
-        ]
-        found.append((title, columns, [_footprints(*pair) for pair in report.pairs()]))
-    judged = targets(report)
-    if judged:
+        yield title, MEMORY, [_footprints(*pair) for pair in pairs], []
+    if judged := targets(report):
         title = "targets, set for two CPU cores with smollm2 and minilm"
-        columns = ["workload", "what", "target", "measured", "verdict"]
-        found.append((title, columns, [_verdict(target) for target in judged]))
-    return found
+        yield title, TARGETS, list(map(_verdict, judged)), []
 
 
 def _footprints(few: Footprint, many: Footprint) -> list[str]:
