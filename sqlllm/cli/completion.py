@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlllm.cli.functions import COMMON, short
+from sqlllm.cli.functions import COMMON, listed, short
 from sqlllm.sql import Definition, definitions
 
 
@@ -114,8 +114,14 @@ def candidates(
         return list(_beginning(word, _members(word, tables, catalog)))
     if TABLE_NEXT.search(head):
         return list(_beginning(word, _relations(catalog)))
-    if not word and not asked:
-        return []
+    return _anywhere(word, statement, tables, catalog) if word or asked else []
+
+
+def _anywhere(
+    word: str, statement: str, tables: Mapping[str, Mapping[str, str]], catalog: Catalog
+) -> list[Candidate]:
+    """What may stand where an expression may, or the next clause."""
+    head = statement.removesuffix(word)
     found = [*_beginning(word, _arguments(head)), *_beginning(word, _columns(tables, catalog))]
     found += _beginning(word, ((name, "table") for name in tables))
     found += _functions(word)
@@ -185,7 +191,7 @@ def _columns(
 def _relations(catalog: Catalog) -> Iterator[tuple[str, str]]:
     for name, columns in catalog.tables.items():
         yield name, ", ".join(columns)
-    for each in _public():
+    for each in listed():
         if each.returns == "TABLE" and each.arguments:
             yield f"ai.{each.name}(", _signature(each)
 
@@ -196,7 +202,7 @@ def _members(
     """What stands behind a dot."""
     owner = word.rpartition(".")[0]
     if owner.lower() == "ai":
-        for each in _public(tries=word.lower().startswith("ai.try")):
+        for each in listed(tries=word.lower().startswith("ai.try")):
             yield f"{owner}.{each.name}{'(' if each.arguments else ''}", _signature(each)
         return
     for name, columns in {**catalog.tables, **tables}.items():
@@ -208,16 +214,9 @@ def _members(
 def _functions(word: str) -> Iterator[Candidate]:
     """Functions of `ai`, also where the word is their name alone."""
     start = re.sub("^ai_", "ai.", word.lower())
-    for each in _public(tries=start.removeprefix("ai.").startswith("try")) if word else ():
+    for each in listed(tries=start.removeprefix("ai.").startswith("try")) if word else ():
         if each.arguments and f"ai.{each.name}".startswith((start, f"ai.{start}")):
             yield Candidate(f"ai.{each.name}(", len(word), _signature(each))
-
-
-def _public(*, tries: bool = False) -> Iterator[Definition]:
-    """The functions and views that users call, or the `ai.try_` twins."""
-    for each in definitions():
-        if each.public and each.name.startswith("try_") == tries:
-            yield each
 
 
 def _arguments(head: str) -> Iterator[tuple[str, str]]:

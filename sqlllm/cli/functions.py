@@ -74,10 +74,10 @@ def reference(run: Callable[[str], list[Any]] | None) -> str:
     return "\n".join(parts)
 
 
-def listed() -> Iterator[Definition]:
-    """The public functions and views, without the `ai.try_` twins."""
+def listed(*, tries: bool = False) -> Iterator[Definition]:
+    """The public functions and views, or the `ai.try_` twins."""
     for definition in definitions():
-        if definition.public and not definition.name.startswith("try_"):
+        if definition.public and definition.name.startswith("try_") == tries:
             yield definition
 
 
