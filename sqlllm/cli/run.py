@@ -84,21 +84,14 @@ def add_parser(commands: Any) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Run the job; the exit code."""
-    report = _while_heard(_told_as_json if given.json else _told_as_text())
-    began = False
-
-    def tell(event: Event) -> None:
-        nonlocal began
-        began = True
-        report(event)
-
+    log = Log(as_json=given.json)
     if given.json:  # `main` puts it back
-        warnings.showwarning = lambda message, *_, **__: report(
+        warnings.showwarning = lambda message, *_, **__: log.tell(
             {"event": "warning", "message": str(message)}
         )
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        _run(given, tell)
+        _run(given, log.tell)
     except KeyboardInterrupt:
         return 130
     except Exception as error:
@@ -107,9 +100,9 @@ def run(given: argparse.Namespace) -> int:
         if not given.json:
             with suppress(OSError):
                 output.complain(error)
-        elif not began:
-            report({"event": "refused", "message": str(error)})
-        return _code(error, began)
+        elif not log.began:
+            log.tell({"event": "refused", "message": str(error)})
+        return _code(error, log.began)
     return 0
 
 
@@ -147,51 +140,53 @@ def _run(given: argparse.Namespace, tell: Callable[[Event], None]) -> None:
         run_job(job, tell, spare=spare, screen=output.screen())
 
 
-def _while_heard(tell: Callable[[Event], None]) -> Callable[[Event], None]:
-    """The same, and nothing once nobody reads standard error: the job goes on."""
-    heard = True
+class Log:
+    """Events on standard error, as long as somebody reads it: the job goes on without.
 
-    def told(event: Event) -> None:
-        nonlocal heard
-        if heard:
+    Args:
+        as_json: One object a line, without the words for people; else what people want to know.
+
+    Attributes:
+        began: Whether the run has.
+    """
+
+    EVERY = 5.0  # seconds between lines of progress
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.began = False
+        self._as_json = as_json
+        self._heard = True
+        self._statements = 0
+        self._next = time.monotonic() + self.EVERY
+
+    def tell(self, event: Event) -> None:
+        """Write one."""
+        self.began = self.began or event["event"] == "run_started"
+        if self._as_json:
+            line = json.dumps({k: v for k, v in event.items() if k != "line"})
+        elif event["event"] == "progress" and time.monotonic() < self._next:
+            return
+        else:
+            when = "" if sys.stderr.isatty() else time.strftime("%Y-%m-%d %H:%M:%S ")
+            line = f"{when}sqlllm: {self._words(event)}".translate(VISIBLE)
+        if self._heard:
             try:
-                tell(event)
+                print(line, file=sys.stderr, flush=True)
             except OSError:
-                heard = False
+                self._heard = False
 
-    return told
-
-
-def _told_as_json(event: Event) -> None:
-    """Without the line for people."""
-    print(json.dumps({k: v for k, v in event.items() if k != "line"}), file=sys.stderr, flush=True)
-
-
-def _told_as_text() -> Callable[[Event], None]:
-    """Lines on standard error, those of progress every few seconds."""
-    every, following = 5.0, time.monotonic() + 5.0
-    count = 0
-
-    def tell(event: Event) -> None:
-        nonlocal following, count
+    def _words(self, event: Event) -> str:
         kind = event["event"]
         if kind == "progress":
-            if time.monotonic() < following:
-                return
-            following = time.monotonic() + every
-            line = event["line"]
-        elif kind == "run_started":
-            count = event["statements"]
-            line = f"job {event['job']} on {event['database']}, run {event['run']}"
-        elif kind == "statement_started":
-            line = f"{event['statement']}/{count} {event['sql']}"
-        elif kind == "statement_done":
-            line = f"{event['statement']}/{count} done: {event['line']}"
-        elif kind == "note":
-            line = f"note: {event['message']}"
-        else:
-            line = f"{event['state']}: {event['line']}"
-        when = "" if sys.stderr.isatty() else time.strftime("%Y-%m-%d %H:%M:%S ")
-        print(f"{when}sqlllm: {line}".translate(VISIBLE), file=sys.stderr, flush=True)
-
-    return tell
+            self._next = time.monotonic() + self.EVERY
+            return str(event["line"])
+        if kind == "run_started":
+            self._statements = event["statements"]
+            return f"job {event['job']} on {event['database']}, run {event['run']}"
+        if kind == "statement_started":
+            return f"{event['statement']}/{self._statements} {event['sql']}"
+        if kind == "statement_done":
+            return f"{event['statement']}/{self._statements} done: {event['line']}"
+        if kind == "note":
+            return f"note: {event['message']}"
+        return f"{event['state']}: {event['line']}"
