@@ -63,6 +63,8 @@ def found(before: str, after: str = "", *, asked: bool = True) -> list[str]:
         ("SELECT ai.match(a, b, 'c', strategy := 'b", "", ["'blocking'"]),
         ("SELECT 'wher", "", []),
         ("SELECT 'it''s' || lo", "", ["lower("]),
+        ("SELECT $$it's$$ || lo", "", ["lower("]),
+        ("SELECT $a$ wher", "", []),
         ("SELECT 1 -- wher", "", []),
         ("SELECT 1 /* wher", "", []),
         ("SELECT 1 -- a 'quote\n wher", "", ["WHERE"]),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlllm.cli.functions import COMMON, listed, short
+from sqlllm.cli.typed import TOKEN
 from sqlllm.sql import Definition, definitions
 
 
@@ -53,11 +54,6 @@ VALUES = {
 }
 """What an argument may be, where that is a matter of a few words."""
 
-QUOTED = re.compile(
-    r"(?P<string>'(?:[^']|'')*(?P<s>'?))|(?P<name>\"(?:[^\"]|\"\")*(?P<n>\"?))"
-    r"|(?P<comment>--[^\n]*(?P<c>\n?)|/\*.*?(?P<d>\*/|\Z))",
-    re.DOTALL,
-)
 TABLE_NEXT = re.compile(r"\b(from|join|into|update|table|describe|summarize|view)\s+$", re.I)
 SOURCE = re.compile(
     r"(?:\b(?:from|join|into|update)|,)\s+([\w.]*\"[^\"]+\"|[\w.]+)(?:\s+(?:as\s+)?(\w+))?", re.I
@@ -148,15 +144,14 @@ def _masked(text: str) -> tuple[str, str, int]:
 
     Names in quotes are left as they are.
     """
-    parts, end = [], 0
-    for match in QUOTED.finditer(text):
-        parts.append(text[end : match.start()])
-        end = match.end()
-        kind = next(kind for kind in ("string", "name", "comment") if match[kind])
-        if end == len(text) and not (match["s"] or match["n"] or match["c"] or match["d"]):
-            return "".join(parts), kind, match.start()
-        parts.append(match[0] if kind == "name" else " " if kind == "comment" else "\0")
-    return "".join([*parts, text[end:]]), "", end
+    parts: list[str] = []
+    for token in TOKEN.finditer(text):
+        in_line = token["comment"] and token.end() == len(text) and token[0].startswith("--")
+        if token["open"] or in_line:
+            kind = {None: "comment", "/*": "comment", '"': "name"}.get(token["open"], "string")
+            return "".join(parts), kind, token.start()
+        parts.append("\0" if token["string"] else " " if token["comment"] else token[0])
+    return "".join(parts), "", len(text)
 
 
 def _values(argument: str, catalog: Catalog) -> list[tuple[str, str]]:

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 LEAVE = ("exit", "quit", ".exit", ".quit")
 
 TOKEN = re.compile(
-    r"""(?P<blank>\s+|--[^\r\n]*|/\*.*?\*/)
+    r"""(?P<blank>\s+|(?P<comment>--[^\r\n]*|/\*.*?\*/))
     |(?P<end>;)
-    |e'(?:[^'\\]|\\.)*'|'[^']*'|"[^"]*"|\$(?P<tag>([^\W\d]\w*)?)\$.*?\$(?P=tag)\$
+    |(?P<string>e'(?:[^'\\]|\\.)*'|'(?:[^']+|'')*+'|\$(?P<tag>([^\W\d]\w*)?)\$.*?\$(?P=tag)\$)
+    |"(?:[^"]+|"")*+"
     |(?P<open>e?'|"|/\*|\$([^\W\d]\w*)?\$)
     |\w[\w$]*|.""",
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
