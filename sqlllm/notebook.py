@@ -102,24 +102,20 @@ class Magic:
         db = self._connection(given)
         if "usage" in given:
             return usage(db)
-        if not query:
-            if not {"database", "connection"} & set(given):
-                msg = "there is no SQL to run"
-                raise CallError(msg, hint="write it below %%ai, or behind %ai; %ai? lists options")
+        if not query and {"database", "connection"} & set(given):
             self._usual = db
             return None
+        script = steps(db, query)
+        if not script:
+            msg = "there is no SQL to run"
+            raise CallError(msg, hint="write it below %%ai, or behind %ai; %ai? lists options")
         values = self._values(db, query)
         variables = self._shell.user_ns
         if "explain" in given or "analyze" in given:
             explain = partial(db.explain, analyze="analyze" in given)
             return within(variables, explain, query, values)
-        script = steps(db, query)
-        if not script:  # comments alone
-            msg = "there is no SQL to run"
-            raise CallError(msg, hint="write it below %%ai, or behind %ai")
-        has_rows = script[-1].has_rows
         table = within(variables, db.arrow_table, query, values)
-        if not has_rows:  # but a count of what was changed
+        if not script[-1].has_rows:  # but a count of what was changed
             return None
         frame = as_frame(db, table, next((f for f in FRAMES if f in given), None))
         if "out" not in given:
