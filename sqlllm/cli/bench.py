@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from sqlllm.cli import output
 from sqlllm.cli.defaults import count
 
 if TYPE_CHECKING:
@@ -137,9 +138,7 @@ def _show(report: Report) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=150)  # a file has no width, and 80 columns are too few
+    console = Console(width=output.width() or 150)  # a file has no width, and 80 are too few
     for line in _head(report):
         console.print(Text(line))
     for title, columns, rows, notes in _tables(report):

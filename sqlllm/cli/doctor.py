@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import sys
 import textwrap
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from sqlllm.cli import output
 
 if TYPE_CHECKING:
     from sqlllm.doctor import Finding
@@ -65,8 +65,7 @@ def _told(findings: Iterable[Finding]) -> str:
     from rich.console import Console
     from rich.text import Text
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
-    console = Console(width=max(width, 40), highlight=False)
+    console = Console(width=max(output.width() or 80, 40), highlight=False)
     section, told = "", []
     for finding in findings:
         if finding.section != section:

@@ -45,11 +45,10 @@ def on_stdout() -> Iterator[Path]:
         path = Path(folder) / "result"
         yield path
         if path.exists():
-            send(path)
+            _send(path)
 
 
-def send(path: Path) -> None:
-    """Write a file to standard output."""
+def _send(path: Path) -> None:
     try:
         sys.stdout.flush()
         with path.open("rb") as result:

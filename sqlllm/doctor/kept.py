@@ -74,7 +74,8 @@ def _file(
         if reason:
             return Finding("files", name, "problem", f"{path} can't be made: {reason}", elsewhere)
         return Finding("files", name, "ok", f"{path}: not there yet", values={"path": str(path)})
-    values = {"path": str(path), "bytes": path.stat().st_size if path.is_file() else 0}
+    taken = path.stat().st_size if path.is_file() else 0
+    values = {"path": str(path), "bytes": taken}
     try:
         counted, whole = Database(path, SCHEMA, read_only=True).read(
             lambda con: (count(con), _quick_check(con))
@@ -83,7 +84,7 @@ def _file(
         return _unreadable(name, path, error)
     if whole not in ("ok", "unfinished"):
         return _unreadable(name, path, StorageError(f"{path} is damaged: {whole}"))
-    text = f"{path}: {counted}, {size(values['bytes'])}"  # type: ignore[arg-type]
+    text = f"{path}: {counted}, {size(taken)}"
     text += "" if whole == "ok" else f"; no fault found in {PATIENCE:.0f} s"
     reason = _why_not_writable(path) if writes else None
     if reason:
@@ -96,13 +97,8 @@ def _unreadable(name: str, path: Path, error: BaseException) -> Finding:
     found = failed("files", name, error).found
     damaged = "malformed" in found or "not a database" in found or "damaged" in found
     fix = f"put back a copy, or: mv {path} {path}.damaged  (it is then made anew)"
-    return Finding(
-        "files",
-        name,
-        "problem",
-        found,
-        fix if damaged else f"see who may read {path}: ls -l {path}",
-    )
+    fix = fix if damaged else f"see who may read {path}: ls -l {path}"
+    return Finding("files", name, "problem", found, fix)
 
 
 def _quick_check(con: sqlite3.Connection) -> str:

@@ -161,7 +161,7 @@ def _copy(db: Any, step: Step, path: Path, how: str) -> int:
     # As texts, written by this connection: Arrow has no BIT, no JSON and no time with a zone.
     texts = {WRITERS["parquet"]: "*", WRITERS["json"]: _as_json(found.columns)}
     found = found.project(texts.get(how, "CAST(COLUMNS(*) AS VARCHAR)"))
-    rows = found.to_arrow_table() if hasattr(found, "to_arrow_table") else found.arrow()
+    rows = found.to_arrow_table()
     columns = "COLUMNS(*)::JSON" if how == WRITERS["json"] else "*"
     with duckdb.connect() as other:
         other.register("result", rows)
