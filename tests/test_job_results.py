@@ -197,15 +197,15 @@ def test_warnings_are_events_for_machines(
 ) -> None:
     import warnings
 
-    from sqlllm.jobs import run as module
+    from sqlllm.jobs.run import JobRun
 
-    done = module.run_job
+    done = JobRun.run
 
-    def warns(*given: Any, **asked: Any) -> Any:
+    def warns(self: JobRun) -> sqlllm.RunResult:
         warnings.warn("lost", sqlllm.StorageWarning, stacklevel=1)
-        return done(*given, **asked)
+        return done(self)
 
-    monkeypatch.setattr(module, "run_job", warns)
+    monkeypatch.setattr(JobRun, "run", warns)
     assert main(["run", str(jobs.write("SELECT 1")), "--json"]) == 0
     told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert told[0] == {"event": "warning", "message": "lost"}

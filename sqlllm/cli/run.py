@@ -118,7 +118,7 @@ def _code(error: Exception, began: bool) -> int:
 
 def _run(given: argparse.Namespace, tell: Callable[[Event], None]) -> None:
     from sqlllm.jobs.job import JobFile, variable
-    from sqlllm.jobs.run import run_job
+    from sqlllm.jobs.run import JobRun
 
     settings = defaults.settings(given)
     if sys.stderr.isatty() and not given.json:
@@ -137,7 +137,7 @@ def _run(given: argparse.Namespace, tell: Callable[[Event], None]) -> None:
         settings=settings,
     )
     with output.on_stdout() as spare:
-        run_job(job, tell, spare=spare, screen=output.screen())
+        JobRun(job, tell, spare=spare, screen=output.screen()).run()
 
 
 class Log:

@@ -133,17 +133,11 @@ def run(
         report_texts=report_texts,
         settings=settings,
     )
-    return run_job(job, on_event)
+    return JobRun(job, on_event).run()
 
 
-def run_job(
-    job: JobFile,
-    on_event: OnEvent | None = None,
-    *,
-    spare: Path | None = None,
-    screen: os.terminal_size | None = None,
-) -> RunResult:
-    """As `run`.
+class JobRun:
+    """One run of a job; what can't work is refused before anything is begun.
 
     Args:
         job: The job.
@@ -151,18 +145,14 @@ def run_job(
         spare: Where to write the last statement's rows, if it has any and the job doesn't say.
         screen: What a table there has to fit.
     """
-    return _JobRun(job, on_event, spare, screen).run()
-
-
-class _JobRun:
-    """One run of a job; what can't work is refused before anything is begun."""
 
     def __init__(
         self,
         job: JobFile,
-        on_event: OnEvent | None,
-        spare: Path | None,
-        screen: os.terminal_size | None,
+        on_event: OnEvent | None = None,
+        *,
+        spare: Path | None = None,
+        screen: os.terminal_size | None = None,
     ) -> None:
         self.job = job
         self.key = Job(job.name or str(job.script), job.database)
