@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlllm.cli.completion import Catalog
 from sqlllm.cli.dots import COMMANDS, MODES
+from sqlllm.jobs.script import quoted
 from sqlllm.sql import definitions
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def read(db: Connection) -> Catalog:
 
     def written(name: str) -> str:
         plain = re.fullmatch(r"[a-zA-Z_]\w*", name) and name.lower() not in reserved
-        return name if plain else '"' + name.replace('"', '""') + '"'
+        return name if plain else quoted(name)
 
     tables: dict[str, dict[str, str]] = {}
     for path, column, kind in db.execute(COLUMNS).fetchall():

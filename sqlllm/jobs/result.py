@@ -19,7 +19,7 @@ from sqlllm.errors import CallError, NotDelivered
 from sqlllm.html import VISIBLE
 from sqlllm.jobs import table
 from sqlllm.jobs.job import form_of
-from sqlllm.jobs.script import Step
+from sqlllm.jobs.script import Step, quoted
 
 LINE = re.compile(r"\nLINE (\d+):")
 
@@ -170,8 +170,7 @@ def _copy(db: Any, step: Step, path: Path, how: str) -> int:
 
 
 def _as_json(names: list[str]) -> str:
-    quoted = ['"' + name.replace('"', '""') + '"' for name in names]
-    return ", ".join(f"to_json({name}) AS {name}" for name in quoted)
+    return ", ".join(f"to_json({name}) AS {name}" for name in map(quoted, names))
 
 
 def _markdown(names: list[str], rows: Iterator[list[str | None]], to: TextIO) -> None:

@@ -69,6 +69,11 @@ def _step(con: duckdb.DuckDBPyConnection | Connection, piece: str) -> Step:
     return Step(text, kind, is_query, has_rows or returning)
 
 
+def quoted(name: str) -> str:
+    """A name of any characters, as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def set_variables(
     con: duckdb.DuckDBPyConnection | Connection, variables: Mapping[str, Any]
 ) -> None:
@@ -78,9 +83,8 @@ def set_variables(
         ConfigError: DuckDB can't take a name or a value.
     """
     for name, value in variables.items():
-        quoted = name.replace('"', '""')
         try:
-            con.execute(f'SET VARIABLE "{quoted}" = $1', [value])
+            con.execute(f"SET VARIABLE {quoted(name)} = $1", [value])
         except duckdb.Error as error:
             msg = f"the variable {name!r} can't be {cut(repr(value))}: {first_line(error)}"
             hint = "it may be a number, a text, a date or time, a list or dict of those, or None"
