@@ -115,13 +115,10 @@ class Session:
         started = time.monotonic()
         if step.kind not in ("SELECT", "EXPLAIN"):
             self._catalog = None
-        try:
-            what = self._run(step)
-        finally:
-            asked = self._asked()
+        what = self._run(step)
         if self.talks:
             took = f"{what} in {time.monotonic() - started:.1f} s"
-            self.say(f"{took} · {asked}" if asked else took, "dim")
+            self.say(" · ".join(filter(None, (took, self._asked()))), "dim")
 
     def _run(self, step: Step) -> str:
         """Run a statement and print its rows; what there is to say about them."""
