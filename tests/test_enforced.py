@@ -29,7 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> CausalModel:
 def test_the_grammar_takes_what_is_valid_and_nothing_else(
     model: CausalModel, name: str, right: list[str], wrong: list[str]
 ) -> None:
-    grammar = model._grammar().json(read_form(name).schema)
+    grammar = model._grammars.json(read_form(name).schema)
     for answer in [*right, *wrong]:
         assert takes(model, grammar, answer) == (answer in right), answer
 
@@ -108,7 +108,7 @@ REFUSED: list[dict[str, Any]] = [
 @pytest.mark.parametrize("schema", REFUSED, ids=json.dumps)
 def test_what_cannot_be_enforced_is_refused(model: CausalModel, schema: dict[str, Any]) -> None:
     with pytest.raises(sqlllm.CallError, match="the schema can't be enforced: "):
-        model._grammar().json(json.dumps(schema))
+        model._grammars.json(json.dumps(schema))
 
 
 # A schema, and answers that aren't valid.
@@ -145,14 +145,14 @@ def test_keywords_are_enforced(
 ) -> None:
     checker = jsonschema.FormatChecker()
     validator = jsonschema.Draft202012Validator(schema, format_checker=checker)
-    grammar = model._grammar().json(json.dumps(schema))
+    grammar = model._grammars.json(json.dumps(schema))
     for answer in wrong:
         assert not validator.is_valid(json.loads(answer))
         assert not takes(model, grammar, answer)
 
 
 def test_a_date_and_time_is_of_a_day_that_exists(model: CausalModel) -> None:
-    grammar = model._grammar().json('{"type": "string", "format": "date-time"}')
+    grammar = model._grammars.json('{"type": "string", "format": "date-time"}')
     assert takes(model, grammar, '"2024-02-29T00:00:00Z"')
     assert not takes(model, grammar, '"2023-02-29T00:00:00Z"')
 
@@ -169,7 +169,7 @@ def test_bounds_of_numbers_hold(model: CausalModel) -> None:
         schema |= draw.choice([{}, {"multipleOf": 0.25}])
         try:
             enforceable(schema)
-            grammar = model._grammar().json(json.dumps(schema))
+            grammar = model._grammars.json(json.dumps(schema))
         except sqlllm.CallError:
             continue
         made += 1

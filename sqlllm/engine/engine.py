@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from sqlllm.engine import attention, steps
 from sqlllm.engine.attention import Step
+from sqlllm.engine.decoding import Row, decode
 from sqlllm.engine.device import no_numbers, precision
 from sqlllm.engine.int8 import quantize
-from sqlllm.engine.kept import KeptTexts
+from sqlllm.engine.kept import Begun, KeptTexts
 from sqlllm.engine.last_layer import narrow, widen
 from sqlllm.engine.linear import filled, rounded, speed_up, undo
 from sqlllm.engine.memory import Budget, rows_that_fit
+from sqlllm.engine.picking import Picker
 from sqlllm.engine.positions import most_positions, rotations, window
+from sqlllm.engine.scoring import LabelTrie, score
 from sqlllm.engine.slots import Slots
 from sqlllm.engine.steps import Wanted
 from sqlllm.engine.worker import sides
@@ -83,6 +86,22 @@ class Engine:
         self._narrowed = False  # whether the last layer is run for wanted tokens only
         self.token_bytes = self._tried(in_int8=in_int8)
         self.texts = KeptTexts(self)
+
+    def score(
+        self,
+        head: tuple[int, ...],
+        bodies: Sequence[Sequence[int]],
+        trie: LabelTrie,
+        begun: Sequence[Begun | None] = (),
+    ) -> Any:
+        """Mean log-probability of each label's tokens, (rows, labels); see `scoring`."""
+        return score(self, head, bodies, trie, begun)
+
+    def write(
+        self, head: tuple[int, ...], rows: Iterable[Row], picker: Picker
+    ) -> Iterator[list[Row]]:
+        """Write rows to their end, those that finish as they do; see `decoding`."""
+        return decode(self, head, rows, picker)
 
     def prefix(self, tokens: tuple[int, ...]) -> Slots | None:
         """Keys and values of what all rows of a task begin with; the latest few are kept."""

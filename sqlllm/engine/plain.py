@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from sqlllm.engine.device import no_numbers
 from sqlllm.engine.engine import TOKENS, TRIED, inference
 from sqlllm.engine.memory import Budget, no_room, ran_out
+from sqlllm.engine.worker import stepped
 
 if TYPE_CHECKING:
     from sqlllm.engine.decoding import Row
@@ -42,15 +43,26 @@ class Plain:
             if not bool(model(input_ids=some, use_cache=False).logits.isfinite().all()):
                 raise no_numbers(model.dtype)
 
-    def score(self, bodies: Sequence[Sequence[int]], trie: LabelTrie) -> Any:
+    def score(
+        self,
+        head: tuple[int, ...],
+        bodies: Sequence[Sequence[int]],
+        trie: LabelTrie,
+        begun: Sequence[object] = (),
+    ) -> Any:
         """Mean log-probability of each label's tokens: each label in a row of its own."""
         import torch
 
         labels = [[token for _, token in path] for path in trie.paths]
         scores = torch.zeros(len(bodies), len(labels))
-        pairs = [([*b, *x], i, j) for i, b in enumerate(bodies) for j, x in enumerate(labels)]
-        for alike in _same_length(pairs, lambda pair: len(pair[0])):
-            size = max(self.budget.tokens // len(alike[0][0]), 1)
+        pairs = [
+            ([*head, *body, *label], i, j)
+            for i, body in enumerate(bodies)
+            for j, label in enumerate(labels)
+        ]
+        pairs.sort(key=_tokens, reverse=True)
+        for length, group in groupby(pairs, _tokens):
+            alike, size = list(group), max(self.budget.tokens // length, 1)
             for part in (alike[i : i + size] for i in range(0, len(alike), size)):
                 ids = torch.tensor([tokens for tokens, _, _ in part], device=self.model.device)
                 with inference():
@@ -62,21 +74,25 @@ class Plain:
                     scores[i, j] = picked.mean()
         return scores
 
-    def write(self, rows: Iterable[Row], picker: Picker) -> Iterator[list[Row]]:
+    def write(
+        self, head: tuple[int, ...], rows: Iterable[Row], picker: Picker
+    ) -> Iterator[list[Row]]:
         """Write rows to their end, a batch at a time; one that has no room goes on in parts."""
-        left = list(rows)
+        return stepped(self._steps(head, list(rows), picker))
+
+    def _steps(self, head: tuple[int, ...], left: list[Row], picker: Picker) -> Iterator[list[Row]]:
         while left:
             longest = max(len(row.tokens) for row in left)
             alike = [row for row in left if len(row.tokens) == longest]
-            most = max(row.most for row in alike)
+            most = len(head) + max(row.most for row in alike)
             part = alike[: max(min(self.budget.tokens // most, self.budget.rows), 1)]
             try:
-                self._generate(part, picker)
+                self._generate(head, part, picker)
             except Exception as error:
                 if not ran_out(error):
                     raise
                 if len(part) == 1:
-                    raise no_room(longest, error) from error
+                    raise no_room(len(head) + longest, error) from error
                 self.budget.halve(tokens=len(part) * most, rows=len(part))
             else:
                 for row in part:
@@ -84,11 +100,11 @@ class Plain:
             done, left = [row for row in left if row.done], [row for row in left if not row.done]
             yield done
 
-    def _generate(self, part: list[Row], picker: Picker) -> None:
+    def _generate(self, head: tuple[int, ...], part: list[Row], picker: Picker) -> None:
         import torch
         from transformers import GenerationConfig, LogitsProcessorList
 
-        ids = torch.tensor([row.tokens for row in part], device=self.model.device)
+        ids = torch.tensor([[*head, *row.tokens] for row in part], device=self.model.device)
         config = GenerationConfig(
             do_sample=False,
             max_new_tokens=max(row.most - len(row.tokens) for row in part),
@@ -129,9 +145,5 @@ class _Chosen:
         return chosen
 
 
-def _same_length(items: Sequence[Any], length: Any) -> Iterator[list[Any]]:
-    groups: dict[int, list[Any]] = defaultdict(list)
-    for item in items:
-        groups[length(item)].append(item)
-    for size in sorted(groups, reverse=True):
-        yield groups[size]
+def _tokens(pair: tuple[list[int], int, int]) -> int:
+    return len(pair[0])

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlllm.engine import int8
 from sqlllm.engine.batching import windows
+from sqlllm.engine.decoding import Row
 from sqlllm.engine.device import device, model_digest, precision
+from sqlllm.engine.engine import Engine, Unsuitable
+from sqlllm.engine.grammar import Grammar, Grammars
 from sqlllm.engine.memory import check_weights, halving
+from sqlllm.engine.picking import Picker, generator
+from sqlllm.engine.plain import Plain
 from sqlllm.engine.prompt import Prompt, answers, encode, encode_all, prompt_of
-from sqlllm.engine.worker import stepped
+from sqlllm.engine.scoring import LabelTrie
 from sqlllm.errors import ConfigError, SqlllmError
 from sqlllm.models.answers import complaint, longest, room, up_to_stop
 from sqlllm.models.base import ANSWERS, Batch, Model
@@ -22,11 +27,6 @@ from sqlllm.models.reading import Part, Room, read
 from sqlllm.models.whole import check_language, check_words
 
 if TYPE_CHECKING:
-    from sqlllm.engine.decoding import Row
-    from sqlllm.engine.grammar import Grammar
-    from sqlllm.engine.kept import Begun
-    from sqlllm.engine.picking import Picker
-    from sqlllm.engine.scoring import LabelTrie
     from sqlllm.task import Task
 
 COUNTED = 1024  # texts whose tokens are counted at once
@@ -100,15 +100,11 @@ class CausalModel(Model):
         return made
 
     def _set(self, model: Any, tokenizer: Any, fingerprint: str, *, in_int8: bool) -> None:
-        from sqlllm.engine.engine import Engine, Unsuitable
-        from sqlllm.engine.plain import Plain
-
         self._model = model.eval()
         self._tokenizer = tokenizer
         self.fingerprint = fingerprint
         self.window: int = getattr(model.config, "max_position_embeddings", None) or 1 << 20
         self._ends = _ids(model.generation_config.eos_token_id) or _ids(tokenizer.eos_token_id)
-        self._grammars: Any = None
         self._engine: Engine | Plain
         try:
             self._engine = Engine(self._model, in_int8=in_int8)
@@ -127,19 +123,17 @@ class CausalModel(Model):
         """Greedy text, or sampled with a seed per row when `task.temperature` is above 0."""
         grammar = None
         if task.schema or task.pattern:
-            grammars = self._grammar()
+            grammars = self._grammars
             grammar = grammars.json(task.schema) if task.schema else grammars.regex(task.pattern)
         return self._written(task, inputs, grammar)
 
     def extract(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
         """JSON that is valid against the schema; an answer that is cut off is an error."""
-        return self._written(task, inputs, self._grammar().json(task.schema))
+        return self._written(task, inputs, self._grammars.json(task.schema))
 
     def choose(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
         """Softmax over the labels' calibrated scores."""
         import numpy as np
-
-        from sqlllm.engine.scoring import LabelTrie
 
         if task.multi:
             parts = self._blocks(inputs) if task.text_first else windows(inputs)
@@ -170,7 +164,7 @@ class CausalModel(Model):
         one = {0: len(neutral)}
 
         def score(_: list[int]) -> Any:
-            return self._scored(prompt.head, [neutral], trie)
+            return self._engine.score(prompt.head, [neutral], trie)
 
         def spare() -> dict[int, int] | None:
             return one if self._spare(part, prompt.head) is not None else None
@@ -220,22 +214,15 @@ class CausalModel(Model):
             yield order[at : at + size]
             at += size
 
-    def _grammar(self) -> Any:
-        from sqlllm.engine.grammar import Grammars
-
-        if self._grammars is None:
-            width = self._model.get_output_embeddings().weight.shape[0]
-            self._grammars = Grammars(self._tokenizer, width, self._ends)
-        return self._grammars
+    @cached_property
+    def _grammars(self) -> Grammars:
+        width = self._model.get_output_embeddings().weight.shape[0]
+        return Grammars(self._tokenizer, width, self._ends)
 
     def _written(
         self, task: Task, inputs: Sequence[str], grammar: Grammar | None
     ) -> Iterator[Batch]:
         """Rows as they finish; an empty batch after every pass, so that a query can be ended."""
-        from sqlllm.engine.decoding import Row
-        from sqlllm.engine.engine import Engine
-        from sqlllm.engine.picking import Picker, generator
-
         prompt = prompt_of(self._tokenizer, task)
         question = len(prompt.tail) if task.text_first else 0
         picker = Picker(
@@ -263,25 +250,8 @@ class CausalModel(Model):
                 )
                 for at, body in part.bodies.items()
             )
-            # Rows that are read whole have the head in their own tokens.
-            head = len(part.head) if isinstance(self._engine, Engine) else 0
-            for done in self._write(part.head, rows, picker):
-                yield self._answers(task, head, done)
-
-    def _write(
-        self, head: tuple[int, ...], rows: Iterable[Row], picker: Picker
-    ) -> Iterator[list[Row]]:
-        from sqlllm.engine.decoding import decode
-        from sqlllm.engine.engine import Engine
-
-        if isinstance(self._engine, Engine):
-            return decode(self._engine, head, rows, picker)
-        whole = []
-        for row in rows:
-            row.tokens[:0] = head
-            row.prompt, row.most = row.prompt + len(head), row.most + len(head)
-            whole.append(row)
-        return stepped(self._engine.write(whole, picker))
+            for done in self._engine.write(part.head, rows, picker):
+                yield self._answers(task, len(part.head), done)
 
     def _answers(self, task: Task, head: int, done: Sequence[Row]) -> Batch:
         """The texts of rows that are done; a form that was not completed is an error."""
@@ -306,8 +276,6 @@ class CausalModel(Model):
         self, task: Task, inputs: Sequence[str], prompt: Prompt, most: Callable[[int], int]
     ) -> Iterator[Part]:
         """The rows as tokens; `most` gives the longest text in a space of so many."""
-        from sqlllm.engine.engine import Engine
-
         room = Room.of(task, self, prompt, most)
         engine = self._engine if isinstance(self._engine, Engine) else None
         kept = engine.texts if engine and task.text_first and engine.texts.wanted else None
@@ -325,23 +293,8 @@ class CausalModel(Model):
         """Of rows' labels, (rows, labels); by the models' threads to the end: a thread of the user
         that runs torch would have a team of its own, which a forked process waits for."""
         begun = [part.begun.get(row) for row in rows]
-        scores = self._scored(part.head, [part.bodies[row] for row in rows], trie, begun)
+        scores = self._engine.score(part.head, [part.bodies[row] for row in rows], trie, begun)
         return (scores - bias).softmax(-1).cpu().numpy()
-
-    def _scored(
-        self,
-        head: tuple[int, ...],
-        bodies: Sequence[Sequence[int]],
-        trie: LabelTrie,
-        begun: Sequence[Begun | None] = (),
-    ) -> Any:
-        from sqlllm.engine.engine import Engine
-        from sqlllm.engine.scoring import score
-
-        if isinstance(self._engine, Engine):
-            return score(self._engine, head, bodies, trie, begun)
-        whole = [[*head, *body] for body in bodies]
-        return self._engine.score(whole, trie)
 
     def _text(self, tokens: list[int]) -> str:
         text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)
