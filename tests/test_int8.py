@@ -36,7 +36,7 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def model(tiny: Path) -> CausalModel:
     """All else in float32: in bfloat16, random weights have ties."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sqlllm.engine.engine.precision", lambda _: "float32")
+        patch.setattr("sqlllm.engine.trial.precision", lambda _: "float32")
         made = CausalModel(tiny, dtype="int8")
     assert made.note == ""  # it runs in the engine
     return made
@@ -194,7 +194,7 @@ def test_what_can_not_run_in_int8_says_why(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(sqlllm.ConfigError, match="it has no plain linear layers"):
             CausalModel(save("gpt2", tmp_path / "gpt2"), dtype="int8")
     with monkeypatch.context() as patch:
-        patch.setattr("sqlllm.engine.engine.INT8", 1e-9)
+        patch.setattr("sqlllm.engine.trial.INT8", 1e-9)
         with pytest.raises(sqlllm.ConfigError, match=r"gives other numbers in int8 \(by \d+%\)"):
             CausalModel(folder, dtype="int8")
     with monkeypatch.context() as patch:

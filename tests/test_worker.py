@@ -106,7 +106,7 @@ def test_answers_are_the_same_one_by_one_and_side_by_side(folder: Path) -> None:
 
 @pytest.mark.skipif(bool(int8.missing()), reason=f"int8 {int8.missing()}")
 def test_int8_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sqlllm.engine.engine.precision", lambda _: "float32")
+    monkeypatch.setattr("sqlllm.engine.trial.precision", lambda _: "float32")
     model = CausalModel(save("llama", tmp_path, initializer_range=0.2), dtype="int8")
     engine = model._engine
     assert isinstance(engine, Engine)

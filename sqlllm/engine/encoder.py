@@ -7,8 +7,8 @@ from itertools import accumulate, groupby
 from typing import Any
 
 from sqlllm.engine.attention import scaled
-from sqlllm.engine.engine import Unsuitable, inference
 from sqlllm.engine.linear import filled, rounded, speed_up, undo
+from sqlllm.engine.trial import Unsuitable
 
 NAME = "sqlllm_encoder"  # in transformers' register of attention functions
 
@@ -168,7 +168,7 @@ class Encoder:
         places = torch.cat([torch.arange(length) for length in lengths])
         device = self._model.device
         run = rounded(len(ids), device.type)
-        with inference():
+        with torch.inference_mode():
             hidden = self._model(
                 input_ids=filled(ids[None], run).to(device),
                 position_ids=filled((places + self.first)[None], run).to(device),

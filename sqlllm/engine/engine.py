@@ -5,23 +5,20 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
-from sqlllm.engine import attention, steps
+from sqlllm.engine import steps
 from sqlllm.engine.attention import Step
 from sqlllm.engine.decoding import Row, decode
-from sqlllm.engine.device import no_numbers, precision
-from sqlllm.engine.int8 import quantize
 from sqlllm.engine.kept import Begun, KeptTexts
-from sqlllm.engine.last_layer import narrow, widen
-from sqlllm.engine.linear import filled, rounded, speed_up, undo
+from sqlllm.engine.linear import filled, rounded
 from sqlllm.engine.memory import Budget, rows_that_fit
 from sqlllm.engine.picking import Picker
-from sqlllm.engine.positions import most_positions, rotations, window
+from sqlllm.engine.positions import most_positions, rotations
 from sqlllm.engine.scoring import LabelTrie, score
 from sqlllm.engine.slots import Slots
 from sqlllm.engine.steps import Wanted
+from sqlllm.engine.trial import tried
 from sqlllm.engine.worker import sides
 
 TOKENS = {"cpu": 2048, "mps": 8192, "cuda": 32768}
@@ -35,15 +32,6 @@ LONGEST = 2048  # tokens of a single row that are read in one pass
 
 RIDGE = {"cpu": 16, "mps": 64, "cuda": 256}
 """New tokens up to which a forward pass costs little more than one: it reads the weights."""
-
-TRIED = 40
-"""Tokens on which a model is tried: so many that passes are filled up (`rounded`)."""
-
-TOLERANCE = {"float32": 1e-3, "bfloat16": 0.08, "float16": 0.02}
-"""Relative difference of logits to transformers' own forward pass; a wrong mask makes about 1."""
-
-INT8 = 0.25
-"""The same for int8, to the model as it was: SmolLM2's is 0.02."""
 
 
 class Engine:
@@ -61,8 +49,10 @@ class Engine:
         budget: How much goes into one forward pass.
         ridge: New tokens up to which a pass costs little more than one.
         at_once: How many passes run side by side.
-        token_bytes: Of the keys and values of one token.
+        narrowed: Whether the last layer is run for wanted tokens only.
+        windows: Those that layers have named so far.
         texts: What is kept of texts between questions.
+        token_bytes: Of the keys and values of one token.
     """
 
     def __init__(self, model: Any, *, in_int8: bool = False) -> None:
@@ -73,19 +63,18 @@ class Engine:
         self.ridge = RIDGE.get(self.device, 32)
         self.at_once = 1 if rotations(model, "dynamic", "longrope") else sides(self.device)
         self.most_positions = most_positions(model)
-        self._windows: set[int] = set()  # that layers have named
+        self.windows: set[int] = set()
+        self.narrowed = False
         self._base = model.base_model
         self._head = model.get_output_embeddings()
         config = model.config
         self._softcap: float | None = getattr(config, "final_logit_softcapping", None)  # Gemma 2
         self._scale: float = getattr(config, "logit_scale", None) or 1.0  # Cohere
         self._scale /= getattr(config, "logits_scaling", None) or 1.0  # Granite
-        self._tolerance = TOLERANCE[str(model.dtype).removeprefix("torch.")]
         self._prefixes: OrderedDict[tuple[int, ...], Slots] = OrderedDict()
         self._reading = threading.Lock()  # a prefix is read once, whoever needs it
-        self._narrowed = False  # whether the last layer is run for wanted tokens only
-        self.token_bytes = self._tried(in_int8=in_int8)
         self.texts = KeptTexts(self)
+        self.token_bytes = tried(self, in_int8=in_int8)
 
     def score(
         self,
@@ -195,13 +184,17 @@ class Engine:
 
     def logits(self, hidden: Any) -> Any:
         """Over the whole vocabulary, in the model's precision."""
-        with inference():
+        import torch
+
+        with torch.inference_mode():
             run = rounded(len(hidden), self.device)
             return self._final(self._head(filled(hidden[None], run))[0, : len(hidden)])
 
     def label_logits(self, hidden: Any, tokens: Sequence[int]) -> Any:
         """Of some tokens only, in float32: bfloat16 logits are multiples of 1/8 and tie."""
-        with inference():
+        import torch
+
+        with torch.inference_mode():
             rows = self._head.weight[list(tokens)].float()
             logits = hidden.float() @ rows.T
             bias = getattr(self._head, "bias", None)
@@ -220,8 +213,10 @@ class Engine:
         return self.texts.clear() or bool(others)
 
     def _forward(self, ids: Any, step: Step) -> Any:
+        import torch
+
         run = rounded(len(ids), self.device)
-        with inference():
+        with torch.inference_mode():
             at = step.at.flatten() if step.back is None else step.at.flatten()[step.back]
             out = self._base(
                 input_ids=filled(ids[None], run),
@@ -229,11 +224,11 @@ class Engine:
                 use_cache=False,
                 sqlllm_step=step,
             )
-        self._windows |= step.windows
+        self.windows |= step.windows
         hidden = out[0][0]
         if step.wanted is None:
             return hidden[: len(ids)]
-        return hidden[: len(step.wanted)] if self._narrowed else hidden[step.wanted]
+        return hidden[: len(step.wanted)] if self.narrowed else hidden[step.wanted]
 
     def _final(self, logits: Any) -> Any:
         """What some models do to their logits."""
@@ -241,97 +236,3 @@ class Engine:
             logits = logits * self._scale
         cap = self._softcap
         return logits if not cap else cap * (logits / cap).tanh()
-
-    def _tried(self, *, in_int8: bool) -> int:
-        """Compare with transformers' own forward pass; bytes of a token's keys and values."""
-        import torch
-
-        kinds = set(getattr(self.model.config, "layer_types", None) or ())
-        if others := kinds - {"full_attention", "sliding_attention"}:
-            raise Unsuitable("has layers of another kind: " + ", ".join(sorted(others)))
-        if not getattr(self.model, "_supports_attention_backend", False):
-            raise Unsuitable("has attention of its own")
-        if self._head is None:
-            raise Unsuitable("has no output matrix")
-        tokens = [(7919 * i + 13) % self._head.weight.shape[0] for i in range(TRIED)]
-        before = self.model.config._attn_implementation
-        self.model.set_attn_implementation("eager")  # others leave out what they can't do
-        with inference():
-            expected = (
-                self.model(input_ids=torch.tensor([tokens], device=self.model.device))
-                .logits[0, -2:]
-                .float()
-            )
-        if not bool(expected.isfinite().all()):
-            raise no_numbers(self.model.dtype)
-        self.model.set_attn_implementation(attention.register())
-        most = INT8 if in_int8 else self._tolerance
-        # A model's own code may want its plain layers.
-        for change in (self._quantized,) if in_int8 else (speed_up, lambda _: []):
-            changed, slots = change(self.model), Slots(2, TRIED)
-            try:
-                difference = self._difference(slots, tokens, expected)
-                told = bool(self._windows) or not window(self.model.config)
-                if difference < most and told:
-                    self._try_narrowing(tokens)
-                    return slots.bytes_per_token()
-                where = "in int8" if in_int8 else "for packed rows"
-                reason = f"gives other numbers {where} (by {difference:.0%})"
-                if not told:
-                    reason = "doesn't tell its layers' window"
-            except Exception as error:  # whatever a model's own code makes of it
-                reason = f"can't take packed rows ({type(error).__name__}: {error})"
-            undo(changed)
-        self.model.set_attn_implementation(before)
-        raise Unsuitable(reason)
-
-    def _quantized(self, model: Any) -> list[Any]:
-        """Nothing can be undone."""
-        import torch
-
-        if not quantize(model, getattr(torch, precision(self.device))):
-            raise Unsuitable("has no plain linear layers")
-        return []
-
-    def _try_narrowing(self, tokens: list[int]) -> None:
-        """Run the last layer for wanted tokens only, if that gives the same."""
-        rows, kept, head = [tokens[7:], tokens[7:13]], [0, 0], tuple(tokens[:7])
-        expected = self.read(Slots(2, TRIED), 0, rows, kept, head)[[len(rows[0]) - 1, -1]].float()
-        layer = narrow(self._base)
-        if layer is None:
-            return
-        self._narrowed = True
-        self._prefixes.clear()
-        try:
-            got = self.read(Slots(2, TRIED), 0, rows, kept, head, wanted="last").float()
-            same = float((got - expected).norm() / expected.norm()) < self._tolerance
-        except Exception:  # whatever a model's own code makes of it
-            same = False
-        self._prefixes.clear()
-        if not same:
-            widen(layer)
-            self._narrowed = False
-
-    def _difference(self, slots: Slots, tokens: list[int], expected: Any) -> float:
-        """Of the last two tokens' logits, read in steps behind a prefix, among other rows."""
-        head = tuple(tokens[:7])
-        self.read(slots, 0, [tokens[7:33], tokens[7:14]], [0, 0], head)
-        hidden = self.read(slots, 0, [tokens[33:], tokens[14:]], [26, 7], head)[[5, 6, -2, -1]]
-        self._prefixes.clear()
-        expected = expected.repeat(2, 1)
-        few = self.label_logits(hidden, range(8))
-        pairs = ((self.logits(hidden).float(), expected), (few, expected[:, :8]))
-        return max(float((got - right).norm() / right.norm()) for got, right in pairs)
-
-
-class Unsuitable(Exception):
-    """A model that `Engine` can't run; it says why, as the rest of "the model ..."."""
-
-
-@contextmanager
-def inference() -> Any:
-    """Without gradients."""
-    import torch
-
-    with torch.inference_mode():
-        yield

@@ -7,8 +7,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from sqlllm.engine.device import no_numbers
-from sqlllm.engine.engine import TOKENS, TRIED, inference
+from sqlllm.engine.engine import TOKENS
 from sqlllm.engine.memory import Budget, no_room, ran_out
+from sqlllm.engine.trial import TRIED
 from sqlllm.engine.worker import stepped
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Plain:
         # `generate` takes from it what a call doesn't say: beams, words that may not come again.
         model.generation_config = GenerationConfig()
         self.budget = Budget(TOKENS.get(model.device.type, 4096), 64)
-        with inference():
+        with torch.inference_mode():
             some = torch.arange(TRIED, device=model.device)[None] % model.config.vocab_size
             if not bool(model(input_ids=some, use_cache=False).logits.isfinite().all()):
                 raise no_numbers(model.dtype)
@@ -65,7 +66,7 @@ class Plain:
             alike, size = list(group), max(self.budget.tokens // length, 1)
             for part in (alike[i : i + size] for i in range(0, len(alike), size)):
                 ids = torch.tensor([tokens for tokens, _, _ in part], device=self.model.device)
-                with inference():
+                with torch.inference_mode():
                     logits = self.model(input_ids=ids, use_cache=False).logits
                 for row, (tokens, i, j) in zip(logits, part, strict=True):
                     count = len(labels[j])
@@ -111,7 +112,7 @@ class Plain:
             eos_token_id=sorted(picker.ends),
             pad_token_id=min(picker.ends, default=0),
         )
-        with inference():
+        with torch.inference_mode():
             self.model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),

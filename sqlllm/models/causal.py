@@ -12,13 +12,14 @@ from sqlllm.engine import int8
 from sqlllm.engine.batching import windows
 from sqlllm.engine.decoding import Row
 from sqlllm.engine.device import device, model_digest, precision
-from sqlllm.engine.engine import Engine, Unsuitable
+from sqlllm.engine.engine import Engine
 from sqlllm.engine.grammar import Grammar, Grammars
 from sqlllm.engine.memory import check_weights, halving
 from sqlllm.engine.picking import Picker, generator
 from sqlllm.engine.plain import Plain
 from sqlllm.engine.prompt import Prompt, answers, encode, encode_all, prompt_of
 from sqlllm.engine.scoring import LabelTrie
+from sqlllm.engine.trial import Unsuitable
 from sqlllm.errors import ConfigError, SqlllmError
 from sqlllm.models.answers import complaint, longest, room, up_to_stop
 from sqlllm.models.base import ANSWERS, Batch, Model

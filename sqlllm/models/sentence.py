@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlllm.engine.batching import ahead, windows
 from sqlllm.engine.device import device, model_digest, no_numbers, precision
+from sqlllm.engine.encoder import Encoder
 from sqlllm.engine.int8 import HINT
 from sqlllm.engine.memory import Budget, halving
+from sqlllm.engine.trial import Unsuitable
 from sqlllm.engine.worker import sides
 from sqlllm.errors import ConfigError, InputTooLong, ModelMissing, SqlllmError, excerpt
 from sqlllm.models.base import ANSWERS, Batch, Model
@@ -20,8 +22,6 @@ from sqlllm.task import Task
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from sqlllm.engine.encoder import Encoder
 
 TEMPERATURE = 0.06
 """Softmax temperature over cosine similarities. The value that minimises the log loss of
@@ -98,9 +98,6 @@ class SentenceModel(Model):
     def _packed(self, cosine: float) -> Encoder | None:
         """The encoder for packed rows, if it gives the vectors that the model's own way gives."""
         import numpy as np
-
-        from sqlllm.engine.encoder import Encoder
-        from sqlllm.engine.engine import Unsuitable
 
         expected = self._padded(SAMPLE)
         if not np.isfinite(expected).all():
