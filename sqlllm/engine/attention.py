@@ -44,8 +44,7 @@ class Step:
         at: Positions of the new tokens, (B, N).
         kept_at: Positions of the L tokens, (B, L).
         last: The largest position.
-        prefix: One row's slots that all rows see, or None.
-        before: Tokens in `prefix`.
+        prefix: One row's slots that all rows see, full, or None.
         wanted: The tokens whose hidden states are asked for, indices into the T: the last of each
             row, or none; None: all.
         only_writes: Stop with `Written` where keys and values are kept.
@@ -63,11 +62,15 @@ class Step:
     kept_at: Any
     last: int
     prefix: Slots | None = None
-    before: int = 0
     wanted: Any = None
     only_writes: bool = False
     windows: set[int] = field(default_factory=set)
     masks: dict[Any, Any] = field(default_factory=dict)  # made by the first layer that needs one
+
+    def positions(self) -> Any:
+        """Of the new tokens, (T,)."""
+        at = self.at.flatten()
+        return at if self.back is None else at[self.back]
 
     def own_mask(self, window: int | None, group: int, dtype: Any) -> Any:
         """For `_own`, to be added to scores: (B, 1, N x group, L)."""
@@ -80,19 +83,19 @@ class Step:
         return self.masks[key]
 
     def prefix_mask(self, window: int, group: int, dtype: Any) -> tuple[Any, Any]:
-        """For `_prefix`: (1, 1, T x group, before), and which tokens see none of it, (T,).
+        """For `_prefix`: (1, 1, T x group, tokens of it), and which tokens see none of it, (T,).
 
         Those look at everything, so that there are numbers, which the merge then ignores.
         """
+        assert self.prefix is not None
         key = ("prefix", window, group)
         if key not in self.masks:
-            at = self.at.flatten() if self.back is None else self.at.flatten()[self.back]
-            places = at.new_ones(self.before).cumsum(0) - 1
+            at = self.positions()
+            places = at.new_ones(self.prefix.capacity).cumsum(0) - 1
             seen = places[None] > at[:, None] - window
             unseen = ~seen.any(-1)
             mask = additive(seen | unseen[:, None], dtype).repeat_interleave(group, 0)
-            mask = mask[None, None]
-            self.masks[key] = mask, unseen
+            self.masks[key] = mask[None, None], unseen
         found: tuple[Any, Any] = self.masks[key]
         return found
 
@@ -164,7 +167,7 @@ def _prefix(
 ) -> tuple[Any, Any]:
     """Over the prefix, as `_own`."""
     assert step.prefix is not None
-    keys, values = step.prefix.read(layer, 0, 1, step.before)
+    keys, values = step.prefix.read(layer, 0, 1, step.prefix.capacity)
     mask, unseen = None, None
     if window:
         mask, unseen = step.prefix_mask(window, tokens.shape[1], tokens.dtype)

@@ -136,7 +136,6 @@ class Engine:
             new,
             kept,
             prefix=self.prefix(head),
-            before=len(head),
             device=self.model.device,
             wanted=wanted,
         )
@@ -177,7 +176,6 @@ class Engine:
             above,
             kept,
             prefix=self.prefix(head),
-            before=len(head),
             device=self.model.device,
         )
         return self._forward(ids, step).unflatten(0, (len(kept), len(nodes)))
@@ -217,10 +215,9 @@ class Engine:
 
         run = rounded(len(ids), self.device)
         with torch.inference_mode():
-            at = step.at.flatten() if step.back is None else step.at.flatten()[step.back]
             out = self._base(
                 input_ids=filled(ids[None], run),
-                position_ids=filled(at[None], run),
+                position_ids=filled(step.positions()[None], run),
                 use_cache=False,
                 sqlllm_step=step,
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +22,6 @@ def causal(
     kept: Sequence[int],
     *,
     prefix: Slots | None,
-    before: int,
     device: Any,
     wanted: Wanted = "all",
 ) -> tuple[Any, Step]:
@@ -34,34 +33,27 @@ def causal(
         new: The new tokens of each row, at least one.
         kept: How many tokens of each row are there already.
         prefix: What all rows see before their own tokens, or None.
-        before: Tokens in `prefix`.
         device: Of the tensors.
         wanted: Whose hidden states are asked for.
 
     Returns:
         Token ids (T,), and the step.
     """
-    import torch
-
     counts, start = np.array([len(row) for row in new]), np.array(kept)
     width = int(counts.max())
-    row, offset = _coordinates(counts)
-    length = int((start + counts).max())
-    seen = (
-        np.arange(length)
-        <= np.minimum(start[:, None] + np.arange(width), (start + counts - 1)[:, None])[..., None]
-    )
-    at = before + start[:, None] + np.arange(width)
-    kept_at = np.tile(before + np.arange(length), (len(new), 1))
+    at = start[:, None] + np.arange(width)
+    kept_at = np.arange(int((start + counts).max()))
+    seen = kept_at <= np.minimum(at, (start + counts - 1)[:, None])[..., None]
+    asked = None
+    if wanted == "none":
+        asked = np.array([], np.int64)
+    elif wanted == "last" and width > 1:
+        asked = counts.cumsum() - 1
     ids = np.concatenate([np.asarray(tokens, np.int64) for tokens in new])
-    places = start[row] + offset
-    ids, step = _tensors(
-        slots, first, ids, counts, row, offset, places, seen, at, kept_at, prefix, before, device
-    )
-    if wanted == "all" or (wanted == "last" and width == 1):
-        return ids, step
-    asked = counts.cumsum() - 1 if wanted == "last" else np.array([], np.int64)
-    return ids, replace(step, wanted=torch.from_numpy(asked).to(device))
+    return _put(ids, device), _step(
+        slots, first, counts, start, seen, at, np.tile(kept_at, (len(new), 1)),
+        prefix=prefix, device=device, wanted=asked,
+    )  # fmt: skip
 
 
 def tree(
@@ -71,7 +63,6 @@ def tree(
     kept: Sequence[int],
     *,
     prefix: Slots | None,
-    before: int,
     device: Any,
 ) -> tuple[Any, Step]:
     """The same tree of tokens behind every row: each node sees the row and what is above it.
@@ -84,76 +75,65 @@ def tree(
         above: Whether node j is node i or above it, shape (nodes, nodes), [i, j].
         kept: How many tokens each row has.
         prefix: As in `causal`.
-        before: As in `causal`.
         device: As in `causal`.
 
     Returns:
         Token ids (rows x nodes,), and the step.
     """
     count, start = len(nodes), np.array(kept)
-    row, offset = _coordinates(np.full(len(kept), count))
     length = int(start.max()) + count
+    at = start[:, None] - 1 + above.sum(1)  # a node stands as far behind its row as it is deep
+    kept_at = np.tile(np.arange(length), (len(kept), 1))
     seen = np.zeros((len(kept), count, length), bool)
-    kept_at = np.tile(before + np.arange(length), (len(kept), 1))
-    depth = above.sum(1)
-    at = before + start[:, None] - 1 + depth
     for i, own in enumerate(kept):
         seen[i, :, :own] = True
         seen[i, :, own : own + count] = above
         kept_at[i, own : own + count] = at[i]
     ids = np.tile(np.asarray(nodes, np.int64), len(kept))
     counts = np.full(len(kept), count)
-    places = start[row] + offset
-    return _tensors(
-        slots, 0, ids, counts, row, offset, places, seen, at, kept_at, prefix, before, device
-    )
+    step = _step(slots, 0, counts, start, seen, at, kept_at, prefix=prefix, device=device)
+    return _put(ids, device), step
 
 
-def _coordinates(counts: Any) -> tuple[Any, Any]:
-    """The row of each token, and its place among the row's new ones."""
-    row = np.repeat(np.arange(len(counts)), counts)
-    offset = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return row, offset
-
-
-def _tensors(
+def _step(
     slots: Slots,
     first: int,
-    ids: Any,
     counts: Any,
-    row: Any,
-    offset: Any,
-    places: Any,
+    start: Any,
     seen: Any,
     at: Any,
     kept_at: Any,
+    *,
     prefix: Slots | None,
-    before: int,
     device: Any,
-) -> tuple[Any, Step]:
-    import torch
-
-    def put(array: Any) -> Any:
-        # Only CUDA copies at once what may be gone when the device gets to it.
-        staged = torch.device(device).type == "cuda"
-        return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=staged)
-
-    width = int(counts.max())
-    starts = np.cumsum(counts) - counts
-    grid = starts[:, None] + np.minimum(np.arange(width), counts[:, None] - 1)
-    back = None if int(counts.min()) == width else put(row * width + offset)
-    step = Step(
+    wanted: Any = None,
+) -> Step:
+    """Of rows with `counts` new tokens behind `start`; positions as they are without a prefix."""
+    put = partial(_put, device=device)
+    before = 0 if prefix is None else prefix.capacity
+    width = at.shape[1]
+    row = np.repeat(np.arange(len(counts)), counts)
+    firsts = np.cumsum(counts) - counts
+    offset = np.arange(len(row)) - firsts[row]
+    return Step(
         slots=slots,
         first=first,
         rows=put(first + row),
-        places=put(places),
-        grid=put(grid),
-        back=back,
+        places=put(start[row] + offset),
+        grid=put(firsts[:, None] + np.minimum(np.arange(width), counts[:, None] - 1)),
+        back=None if int(counts.min()) == width else put(row * width + offset),
         seen=put(seen),
-        at=put(at),
-        kept_at=put(kept_at),
-        last=int(at.max()),
+        at=put(before + at),
+        kept_at=put(before + kept_at),
+        last=before + int(at.max()),
         prefix=prefix,
-        before=before,
+        wanted=None if wanted is None else put(wanted),
     )
-    return put(ids), step
+
+
+def _put(array: Any, device: Any) -> Any:
+    import torch
+
+    # Only CUDA copies at once what may be gone when the device gets to it.
+    staged = torch.device(device).type == "cuda"
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=staged)
