@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -52,6 +53,14 @@ class LabelTrie:
         return cls(
             tuple(token for _, token in nodes), tuple(parent for parent, _ in nodes), tuple(paths)
         )
+
+    def following(self) -> dict[int, list[tuple[int, int]]]:
+        """Node -> (label, token) for every token that it predicts."""
+        found: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        for label, path in enumerate(self.paths):
+            for node, token in path:
+                found[node].append((label, token))
+        return found
 
     def ancestors(self, node: int) -> list[int]:
         """The node and all above it, without the root."""
@@ -116,19 +125,19 @@ def score(
     if not parts:
         return engine.label_logits(root, [path[0][1] for path in trie.paths])
     totals = torch.zeros(len(bodies), len(trie.paths), device=root.device)
-    _add(engine, totals, root, ROOT, trie)
+    following = trie.following()
+    _add(engine, totals, root, following[ROOT])
     for part in parts:
         states = engine.read_tree(
             slots, [trie.tokens[node] for node in part], trie.above(part), lengths, head
         )
         for i, node in enumerate(part):
-            _add(engine, totals, states[:, i], node, trie)
+            _add(engine, totals, states[:, i], following[node])
     return totals / torch.tensor([len(path) for path in trie.paths], device=totals.device)
 
 
-def _add(engine: Engine, totals: Any, hidden: Any, node: int, trie: LabelTrie) -> None:
-    """Add the log-probabilities of the tokens that `node` predicts to their labels' totals."""
-    found = [(i, t) for i, path in enumerate(trie.paths) for at, t in path if at == node]
-    logits = engine.label_logits(hidden, [token for _, token in found])
+def _add(engine: Engine, totals: Any, hidden: Any, following: list[tuple[int, int]]) -> None:
+    """Add the log-probabilities of the tokens that may follow to their labels' totals."""
+    logits = engine.label_logits(hidden, [token for _, token in following])
     norm = engine.logits(hidden).float().logsumexp(-1, keepdim=True)
-    totals[:, [i for i, _ in found]] += logits - norm
+    totals[:, [label for label, _ in following]] += logits - norm
