@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sqlllm.engine.prefixes import agreeing
+
 LONGEST, SHORTEST = 3, 2  # tokens that must agree
 MOST = 16  # tokens guessed at once
 
@@ -41,10 +43,5 @@ class Lookup:
         """From how much of the last guess came true."""
         if not self._guessed:
             return
-        at = len(self._text)
-        right = 0
-        for guess, token in zip(self._guessed, tokens[at:], strict=False):
-            if guess != token:
-                break
-            right += 1
+        right = agreeing(self._guessed, tokens[len(self._text) :])
         self._length = min(2 * self._length, MOST) if right == len(self._guessed) else max(right, 1)

@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sqlllm.engine.prefixes import agreeing
+
 if TYPE_CHECKING:
     from sqlllm.engine.decoding import Row
     from sqlllm.engine.grammar import Grammar
-
 
 COLDEST, HOTTEST = 1e-30, 1e30
 """Temperatures between which logits divided by them are numbers; beyond, nothing would differ."""
@@ -73,7 +74,7 @@ class Picker:
                 self._append(rows[i], token)
             live = [i for i in live if self._goes_on(rows[i], lengths[i], drafts[i])]
         for row, length, draft in zip(rows, lengths, drafts, strict=True):
-            row.kept = length + _agreeing(row.tokens[length:], draft)
+            row.kept = length + agreeing(row.tokens[length:], draft)
 
     def _goes_on(self, row: Row, length: int, draft: list[int]) -> bool:
         written = row.tokens[length:]
@@ -109,14 +110,6 @@ class Picker:
         row.done |= len(row.tokens) >= row.most
         if self.stopped is not None and self.stopped(row.written):
             row.done = True
-
-
-def _agreeing(tokens: list[int], draft: list[int]) -> int:
-    """How many of the first are the same."""
-    for i, (a, b) in enumerate(zip(tokens, draft, strict=False)):
-        if a != b:
-            return i
-    return min(len(tokens), len(draft))
 
 
 def _nucleus(odds: Any, top_p: float) -> Any:

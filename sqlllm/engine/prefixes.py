@@ -45,9 +45,19 @@ def common(rows: Collection[Row]) -> int:
     """
     if len(rows) < 2:
         return 0
-    first, last = min(rows), max(rows)  # what these two share, all share
-    most = max(min(map(len, rows)) - 1, 0)
-    return next((i for i in range(most) if first[i] != last[i]), most)
+    same = agreeing(min(rows), max(rows))  # what these two share, all share
+    return max(min(same, min(map(len, rows)) - 1), 0)
+
+
+def agreeing(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many of the first tokens are the same.
+
+    Example:
+        >>> agreeing([1, 2, 3], [1, 2, 4, 5])
+        2
+    """
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def shared(head: Tokens, bodies: Mapping[int, list[int]]) -> tuple[Tokens, dict[int, list[int]]]:
