@@ -38,28 +38,22 @@ def thread(name: str) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix=name)
 
 
-class _Cores:
-    """Whose the cores are: one thread's, or those of the sides."""
-
-    def __init__(self) -> None:
-        self.all = on_model_thread(_threads)
-        self.sides = ThreadPoolExecutor(SIDES, NAME + "-side", initializer=self._share)
-
-    def _share(self) -> None:
-        """Run in each side's thread before anything else."""
-        import torch
-
-        torch.get_num_threads()  # the first time that torch asks, it sets what is set for all
-        torch.set_num_threads(max(self.all // SIDES, 1))
-        # That is also what threads start with from now on, which is not ours to change.
-        again = threading.Thread(target=torch.set_num_threads, args=(self.all,))
-        again.start()
-        again.join()
-
-
 @cache
-def _cores() -> _Cores:
-    return _Cores()
+def _sides() -> ThreadPoolExecutor:
+    """The threads that share the cores."""
+    return ThreadPoolExecutor(SIDES, NAME + "-side", _share, (on_model_thread(_threads),))
+
+
+def _share(cores: int) -> None:
+    """Run in each side's thread before anything else."""
+    import torch
+
+    torch.get_num_threads()  # the first time that torch asks, it sets what is set for all
+    torch.set_num_threads(max(cores // SIDES, 1))
+    # That is also what threads start with from now on, which is not ours to change.
+    again = threading.Thread(target=torch.set_num_threads, args=(cores,))
+    again.start()
+    again.join()
 
 
 class _Turns:
@@ -94,7 +88,7 @@ def _forget() -> None:
     """Threads don't survive a fork, and those that waited for their turn are gone, too."""
     global _turns
     thread.cache_clear()
-    _cores.cache_clear()
+    _sides.cache_clear()
     _turns = _Turns()
 
 
@@ -197,7 +191,7 @@ def _is_ours() -> bool:
 
 
 def _aside(function: Callable[..., Result], *given: Any) -> Future[Result]:
-    return _cores().sides.submit(_turns.aside, function, *given)
+    return _sides().submit(_turns.aside, function, *given)
 
 
 def _done(running: dict[Future[Result], Item]) -> Iterator[tuple[Item, Result]]:
