@@ -70,8 +70,7 @@ def _weights(folder: Path, dtype: str, rest: str) -> int:
 
     In int8, matrices are; those of the vocabulary are `rest` as well, and all else is only that.
     """
-    import json
-    import struct
+    from safetensors import safe_open
 
     def each(name: str, shape: Sequence[int]) -> int:
         if dtype != "int8":
@@ -82,12 +81,10 @@ def _weights(folder: Path, dtype: str, rest: str) -> int:
 
     total = 0
     for path in folder.glob("*.safetensors"):
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length))
-        for name, tensor in header.items():
-            if name != "__metadata__":
-                total += math.prod(tensor["shape"]) * each(name, tensor["shape"])
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118
+                shape = file.get_slice(name).get_shape()
+                total += math.prod(shape) * each(name, shape)
     return total
 
 
@@ -218,8 +215,8 @@ def no_room(tokens: int, error: Exception) -> ModelError:
     )
 
 
-def rows_that_fit(needed: int, device: str, *most: int) -> int:
-    """How many rows of `needed` bytes of keys and values to hold at once.
+def rows_that_fit(needed: int, device: str, most: int) -> int:
+    """How many rows of `needed` bytes of keys and values to hold at once, up to so many.
 
     Raises:
         ModelError: Not even one fits.
@@ -228,4 +225,4 @@ def rows_that_fit(needed: int, device: str, *most: int) -> int:
     if needed > free:
         msg = f"one text needs {size(needed)} for keys and values; {size(free)} are free"
         raise ModelError(msg, hint="use a smaller model, shorter texts or fewer `max_tokens`")
-    return max(1, min(int(free * SHARE) // max(needed, 1), *most))
+    return max(1, min(int(free * SHARE) // max(needed, 1), most))
