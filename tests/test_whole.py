@@ -71,6 +71,45 @@ def test_a_configuration_with_more_layers_than_the_files(tmp_path: Path) -> None
         asked(tmp_path, WRITES)
 
 
+def test_an_embedding_model_with_more_layers_than_its_files(tmp_path: Path) -> None:
+    folder = sentences(tmp_path)
+    changed(folder / "config.json", num_hidden_layers=2)
+    with pytest.raises(sqlllm.ModelError, match=r"lack .* embedding model: \S*1\.\S+ and 15 more"):
+        asked(folder, EMBEDS, "a")
+
+
+def test_an_embedding_model_without_what_it_does_not_use(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = sentences(tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    assert any("pooler" in name for name in weights)
+    bare = Path(shutil.copytree(folder, tmp_path / "bare"))  # one URI is loaded once
+    kept = {name: weight for name, weight in weights.items() if "pooler" not in name}
+    save_file(kept, bare / "model.safetensors", metadata={"format": "pt"})
+    assert asked(bare, EMBEDS, "a") == asked(folder, EMBEDS, "a")
+
+
+@pytest.mark.parametrize("make", [lambda path: tiny.save("llama", path), sentences])
+@pytest.mark.parametrize("special", [True, False])
+def test_a_tokenizer_that_knows_more_than_its_model(
+    tmp_path: Path, make: Any, special: bool
+) -> None:
+    folder = make(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    tokens = tiny.tokenizer()
+    tokens.add_special_tokens({"pad_token": "<|im_end|>"})
+    for i in range(len(tokens), config["vocab_size"] + 1):
+        tokens.add_tokens(f"<image {i}>", special_tokens=special)
+    tokens.save_pretrained(folder)
+    query = WRITES if make is not sentences else EMBEDS.replace("$1", "'a'")
+    if special:
+        assert asked(folder, query)
+        return
+    with pytest.raises(sqlllm.ModelError, match=r"knows \d+ tokens: '<image \d+>' is number"):
+        asked(folder, query)
+
+
 def test_tied_weights_are_not_missing(tmp_path: Path) -> None:
     assert asked(tiny.save("llama", tmp_path, tie_word_embeddings=True), WRITES)
 

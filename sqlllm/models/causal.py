@@ -76,7 +76,7 @@ class CausalModel(Model):
         )
         check_language(path, report["missing_keys"], model.config.architectures or ())
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-        check_words(tokenizer, encode(tokenizer, "A few words."), path)
+        check_words(tokenizer, encode(tokenizer, "A few words."), path, model)
         exact = f"int8-{precision(where)}" if dtype == "int8" else dtype
         fingerprint = f"causal:{model_digest(path)}:{exact}:{ANSWERS}"
         self._set(model.to(where), tokenizer, fingerprint, in_int8=dtype == "int8")

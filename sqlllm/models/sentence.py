@@ -17,7 +17,7 @@ from sqlllm.engine.trial import Unsuitable
 from sqlllm.engine.worker import sides
 from sqlllm.errors import ConfigError, InputTooLong, ModelMissing, SqlllmError, excerpt
 from sqlllm.models.base import ANSWERS, Batch, Model
-from sqlllm.models.whole import check_sentences, check_words
+from sqlllm.models.whole import check_sentences, check_vectors, check_words, unset
 from sqlllm.task import Task
 
 if TYPE_CHECKING:
@@ -80,26 +80,29 @@ class SentenceModel(Model):
         self._model: Any = SentenceTransformer(
             str(folder), local_files_only=True, trust_remote_code=False, device=where
         ).eval()
+        inner = getattr(self._model[0], "auto_model", None)  # not in models that look words up
+        missing = [] if inner is None else unset(inner)
         self._model[0].to(getattr(torch, dtype))  # pooling and what follows stay in float32
         self._reading = threading.Lock()  # truncation is the tokenizer's state
         self._encoder: Encoder | None = None
         self.fingerprint = f"sentence:{model_digest(folder)}:{dtype}:{ANSWERS}"
-        check_words(self._model.tokenizer, self._tokens(SAMPLE)[1], folder)
+        check_words(self._model.tokenizer, self._tokens(SAMPLE)[1], folder, inner)
         # What looks words up reads any number of them.
         self.window: int = min(self._model.max_seq_length or 512, 1 << 20) - self._prompted()
         self._special = self._around()
         self._budget = Budget(TOKENS.get(where, 4096), 1)
-        self._encoder = self._packed(0.99999 if dtype == "float32" else 0.999)
+        vectors = self._padded(SAMPLE)
+        check_vectors(folder, vectors, missing)
+        self._encoder = self._packed(vectors, 0.99999 if dtype == "float32" else 0.999)
         if self._encoder is None:
             self.note = "reads padded batches: its encoder can't take packed rows"
         # A model's own way may keep something between passes.
         self._at_once = sides(where) if self._encoder else 1
 
-    def _packed(self, cosine: float) -> Encoder | None:
+    def _packed(self, expected: Any, cosine: float) -> Encoder | None:
         """The encoder for packed rows, if it gives the vectors that the model's own way gives."""
         import numpy as np
 
-        expected = self._padded(SAMPLE)
         if not np.isfinite(expected).all():
             raise no_numbers(self._model[0].auto_model.dtype)
         rows = [self._cut(ids) for ids in self._tokens(SAMPLE)]

@@ -7,6 +7,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sqlllm.errors import ModelError
 
 
@@ -23,12 +25,52 @@ def check_language(folder: Path, missing: Collection[str], kinds: Collection[str
     """
     hint = "an embedding model's folder has a modules.json"
     if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        msg = f"the files in {folder} lack weights of a language model: {min(missing)}{more}"
-        raise ModelError(msg, hint=f"it is a model of another kind, or not whole; {hint}")
+        raise _lacking(folder, "a language model", missing, f"; {hint}")
     if any(kind.endswith("ForMaskedLM") for kind in kinds):
         msg = f"the model in {folder} fills gaps in a text; a language model continues it"
         raise ModelError(msg, hint=hint)
+
+
+def _lacking(folder: Path, kind: str, missing: Collection[str], hint: str = "") -> ModelError:
+    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    msg = f"the files in {folder} lack weights of {kind}: {min(missing)}{more}"
+    return ModelError(msg, hint=f"it is a model of another kind, or not whole{hint}")
+
+
+def unset(model: Any) -> list[str]:
+    """Make what was not in the files of a transformers model no numbers, in place of random ones.
+
+    Of what comes out, that which is a number then doesn't depend on them: many embedding models
+    lack a pooler, which nobody asks.
+
+    Args:
+        model: As `from_pretrained` has made it, which marks the weights that it has read.
+
+    Returns:
+        The names of the weights.
+    """
+    weights = dict(model.named_parameters())
+    missing = [name for name, w in weights.items() if not getattr(w, "_is_hf_initialized", False)]
+    if len(missing) == len(weights):  # a model that some other code has read
+        return []
+    for name in missing:
+        weights[name].data.fill_(float("nan"))
+    return missing
+
+
+def check_vectors(folder: Path, vectors: np.ndarray[Any, Any], missing: list[str]) -> None:
+    """Refuse an embedding model of whose vectors weights decide that are not in its files.
+
+    Args:
+        folder: The model's folder.
+        vectors: Of some texts.
+        missing: What `unset` told.
+
+    Raises:
+        ModelError: They would be random.
+    """
+    if missing and not bool(np.isfinite(vectors).all()):
+        raise _lacking(folder, "an embedding model", missing)
 
 
 def check_sentences(folder: Path) -> None:
@@ -52,17 +94,30 @@ def check_sentences(folder: Path) -> None:
             raise ModelError(msg, hint=hint)
 
 
-def check_words(tokenizer: Any, tokens: Collection[int], folder: Path) -> None:
+def check_words(tokenizer: Any, tokens: Collection[int], folder: Path, model: Any = None) -> None:
     """Refuse a tokenizer that knows no words, as libraries make where a folder has none.
+
+    And one of another model, that knows more than its model does. Special tokens don't count:
+    Gemma 3's has one for images, also where the model reads only text.
 
     Args:
         tokenizer: The model's.
         tokens: What it makes of a text.
         folder: The model's folder.
+        model: Of transformers, as its tokenizer; None: the tokenizer is made for the model.
 
     Raises:
-        ModelError: All texts would be the same to the model.
+        ModelError: All texts would be the same to the model, or some would make it fail.
     """
+    if model is not None:
+        rows = model.get_input_embeddings().weight.shape[0]
+        special = {at for at, token in tokenizer.added_tokens_decoder.items() if token.special}
+        words = {at: word for word, at in tokenizer.get_vocab().items() if at not in special}
+        if words and max(words) >= rows:
+            most = max(words)
+            msg = f"the tokenizer in {folder} is not the model's, which knows {rows} tokens"
+            msg += f": {words[most]!r} is number {most}"
+            raise ModelError(msg, hint="copy the tokenizer there that the model was trained with")
     if set(tokens) <= set(getattr(tokenizer, "all_special_ids", ())):
         msg = f"the tokenizer in {folder} knows no words"
         raise ModelError(msg, hint="copy the model's tokenizer.json, or what it has for it, there")
