@@ -57,28 +57,20 @@ def _share(cores: int) -> None:
 
 
 class _Turns:
-    """All cores for one, or a share for each of the sides; who waits for all keeps others out."""
+    """Shares of the cores, one for each side; who waits for all of them keeps others out."""
 
     def __init__(self) -> None:
         self._next = threading.Lock()
         self._shares = threading.Semaphore(SIDES)
 
-    def alone(self, function: Callable[..., Result], *given: Any) -> Result:
+    def run(self, shares: int, function: Callable[..., Result], *given: Any) -> Result:
         with self._next:
-            for _ in range(SIDES):
+            for _ in range(shares):
                 self._shares.acquire()
         try:
             return function(*given)
         finally:
-            self._shares.release(SIDES)
-
-    def aside(self, function: Callable[..., Result], *given: Any) -> Result:
-        with self._next:
-            self._shares.acquire()
-        try:
-            return function(*given)
-        finally:
-            self._shares.release()
+            self._shares.release(shares)
 
 
 _turns = _Turns()
@@ -121,7 +113,7 @@ def on_model_thread(function: Callable[..., Result], *given: Any) -> Result:
     """
     if _is_ours():
         return function(*given)
-    return thread(NAME).submit(_turns.alone, function, *given).result()
+    return thread(NAME).submit(_turns.run, SIDES, function, *given).result()
 
 
 def beside(
@@ -191,7 +183,7 @@ def _is_ours() -> bool:
 
 
 def _aside(function: Callable[..., Result], *given: Any) -> Future[Result]:
-    return _sides().submit(_turns.aside, function, *given)
+    return _sides().submit(_turns.run, 1, function, *given)
 
 
 def _done(running: dict[Future[Result], Item]) -> Iterator[tuple[Item, Result]]:
