@@ -176,9 +176,9 @@ def _turn(tokenizer: Any) -> str:
     """
     past = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     turn = {"role": "user", "content": TEXT}
-    if not tokenizer.chat_template:
-        return _render(tokenizer, [turn])
     first = _render(tokenizer, [turn])
+    if not tokenizer.chat_template:
+        return first
     before = tokenizer.apply_chat_template(past, tokenize=False, add_generation_prompt=False)
     both = _render(tokenizer, [*past, turn])
     if not both.startswith(before):

@@ -62,14 +62,6 @@ class LabelTrie:
                 found[node].append((label, token))
         return found
 
-    def ancestors(self, node: int) -> list[int]:
-        """The node and all above it, without the root."""
-        found = []
-        while node != ROOT:
-            found.append(node)
-            node = self.parents[node]
-        return found
-
     def parts(self, most: int) -> list[list[int]]:
         """Nodes in groups of whole branches, each of about `most` nodes, so that none is large."""
         branch: list[int] = []
@@ -85,11 +77,12 @@ class LabelTrie:
         return parts
 
     def above(self, nodes: Sequence[int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Whether node j of `nodes` is node i or above it, [i, j]."""
+        """Whether node j of `nodes`, whole branches, is node i or above it, [i, j]."""
         place = {node: i for i, node in enumerate(nodes)}
-        table = np.zeros((len(nodes), len(nodes)), bool)
-        for node in nodes:
-            table[place[node], [place[a] for a in self.ancestors(node)]] = True
+        table = np.eye(len(nodes), dtype=bool)
+        for i, node in enumerate(nodes):
+            if self.parents[node] != ROOT:
+                table[i] |= table[place[self.parents[node]]]
         return table
 
 

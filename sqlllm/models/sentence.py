@@ -124,6 +124,7 @@ class SentenceModel(Model):
 
     def embed(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
         """Unit vectors, in batches of similar length within a token budget."""
+        import numpy as np
 
         def read(part: list[int]) -> list[list[int]]:
             return self._tokens([inputs[row] for row in part])
@@ -138,7 +139,7 @@ class SentenceModel(Model):
                 else:
                     errors[row] = self._too_long(inputs[row], len(ids))
             if errors:
-                yield Batch([], _matrix([]), errors)
+                yield Batch([], np.zeros((0, 0), np.float32), errors)
             lengths = {row: len(ids) for row, ids in fits.items()}
 
             def run(rows: list[int], fits: dict[int, list[int]] = fits) -> Any:
@@ -203,7 +204,7 @@ class SentenceModel(Model):
         batches = list(self.embed(Task("embed", truncate=True), texts))
         order = np.argsort([row for batch in batches for row in batch.rows])
         vectors = [batch.answers for batch in batches]
-        return _matrix(np.concatenate(vectors)[order]) if batches else _matrix([])
+        return np.concatenate(vectors)[order] if batches else np.zeros((0, 0), np.float32)
 
     def _vectors(
         self, encoder: Encoder, rows: Sequence[Sequence[int]]
@@ -239,7 +240,8 @@ class SentenceModel(Model):
             for module in list(self._model)[1:]:
                 state = module(state)
             vectors = torch.nn.functional.normalize(state["sentence_embedding"].float(), dim=-1)
-        return _matrix(vectors.cpu().numpy())
+        found: np.ndarray[Any, np.dtype[np.float32]] = vectors.cpu().numpy()
+        return found
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids with the special tokens, however long."""
@@ -293,10 +295,3 @@ def _odds(similarity: Any) -> Any:
     import numpy as np
 
     return np.exp(np.clip(similarity / TEMPERATURE, -80, 80))
-
-
-def _matrix(rows: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
-    import numpy as np
-
-    matrix = np.asarray(rows, dtype=np.float32)
-    return matrix if matrix.ndim == 2 else matrix.reshape(0, 0)
