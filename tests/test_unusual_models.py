@@ -254,6 +254,27 @@ def test_words_for_memory_that_ran_out(message: str) -> None:
     assert not ran_out(RuntimeError("CUDA error: an illegal memory access"))
 
 
+def test_a_model_that_also_reads_images(tmp_path: Path) -> None:
+    """Its configuration has the language model's in a part; it had no limit of tokens."""
+    import transformers as tr
+
+    tokens = tokenizer()
+    tokens.save_pretrained(tmp_path)
+    text = SIZES | {"vocab_size": len(tokens), "head_dim": 8, "sliding_window": 16}
+    images = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    images |= {"num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+    config = tr.Gemma3Config(
+        text_config=text, vision_config=images, eos_token_id=tokens.eos_token_id
+    )
+    torch.manual_seed(0)
+    tr.Gemma3ForConditionalGeneration(config).save_pretrained(tmp_path)
+    model, plain = CausalModel(tmp_path, dtype="float32"), reference(tmp_path)
+    assert isinstance(model._engine, Engine)
+    assert model.window == SIZES["max_position_embeddings"]
+    for row, answer in collect(model.complete(WRITE, TEXTS)).items():
+        assert answer == generated(plain, tokens, TEXTS[row])
+
+
 def test_heads_of_other_tasks_go_when_memory_runs_out(tmp_path: Path) -> None:
     engine = CausalModel(save("llama", tmp_path), dtype="float32")._engine
     assert isinstance(engine, Engine)

@@ -67,7 +67,7 @@ class Engine:
         self.narrowed = False
         self._base = model.base_model
         self._head = model.get_output_embeddings()
-        config = model.config
+        config = model.config.get_text_config()
         self._softcap: float | None = getattr(config, "final_logit_softcapping", None)  # Gemma 2
         self._scale: float = getattr(config, "logit_scale", None) or 1.0  # Cohere
         self._scale /= getattr(config, "logits_scaling", None) or 1.0  # Granite

@@ -40,7 +40,10 @@ class Plain:
         model.generation_config = GenerationConfig()
         self.budget = Budget(TOKENS.get(model.device.type, 4096), 64)
         with torch.inference_mode():
-            some = torch.arange(TRIED, device=model.device)[None] % model.config.vocab_size
+            some = (
+                torch.arange(TRIED, device=model.device)[None]
+                % model.config.get_text_config().vocab_size
+            )
             if not bool(model(input_ids=some, use_cache=False).logits.isfinite().all()):
                 raise no_numbers(model.dtype)
 

@@ -70,7 +70,7 @@ def tried(engine: Engine, *, in_int8: bool) -> int:
 
 
 def _check_kind(model: Any) -> None:
-    kinds = set(getattr(model.config, "layer_types", None) or ())
+    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
     if others := kinds - {"full_attention", "sliding_attention"}:
         raise Unsuitable("has layers of another kind: " + ", ".join(sorted(others)))
     if not getattr(model, "_supports_attention_backend", False):

@@ -104,7 +104,8 @@ class CausalModel(Model):
         self._model = model.eval()
         self._tokenizer = tokenizer
         self.fingerprint = fingerprint
-        self.window: int = getattr(model.config, "max_position_embeddings", None) or 1 << 20
+        config = model.config.get_text_config()  # of a model that reads images, too, a part
+        self.window: int = getattr(config, "max_position_embeddings", None) or 1 << 20
         self._ends = _ids(model.generation_config.eos_token_id) or _ids(tokenizer.eos_token_id)
         self._engine: Engine | Plain
         try:
