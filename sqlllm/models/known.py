@@ -29,11 +29,12 @@ class Facts:
     fingerprint: str
     window: int | None
     note: str
+    reads_prompts: bool
 
     @classmethod
     def of(cls, model: Model) -> Facts:
         """Of a loaded model."""
-        return cls(model.fingerprint, model.window, model.note)
+        return cls(model.fingerprint, model.window, model.note, model.reads_prompts)
 
 
 class Memo(Protocol):
@@ -89,6 +90,7 @@ class Unloaded(Model):
 
     def _know(self, facts: Facts) -> None:
         self.fingerprint, self.window, self.note = facts.fingerprint, facts.window, facts.note
+        self.reads_prompts = facts.reads_prompts
 
     def answer(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
         """What the model answers."""

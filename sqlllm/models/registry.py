@@ -71,9 +71,7 @@ class Registry:
         memo, mark = self._memo, signature(folder, found.dtype)
         facts = memo.get(mark)
         if facts is not None:
-            known = Unloaded(facts, lambda: copy.copy(load(uri)), partial(memo.put, mark))
-            known.reads_prompts = _model_class(found)[0].reads_prompts
-            return known
+            return Unloaded(facts, lambda: copy.copy(load(uri)), partial(memo.put, mark))
         model = load(uri)
         memo.put(mark, Facts.of(model))
         return copy.copy(model)
