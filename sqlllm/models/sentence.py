@@ -17,7 +17,7 @@ from sqlllm.engine.trial import Unsuitable
 from sqlllm.engine.worker import sides
 from sqlllm.errors import ConfigError, InputTooLong, ModelMissing, SqlllmError, excerpt
 from sqlllm.models.base import ANSWERS, Batch, Model
-from sqlllm.models.whole import check_sentences, check_vectors, check_words, unset
+from sqlllm.models.whole import check_sentences, check_words, lacking, unset
 from sqlllm.task import Task
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class SentenceModel(Model):
     about: ClassVar[str] = "sentence-transformers: vectors; labels by similarity"
 
     def __init__(self, folder: Path, *, dtype: str | None = None) -> None:
+        import numpy as np
         import torch
         from sentence_transformers import SentenceTransformer
 
@@ -84,7 +85,6 @@ class SentenceModel(Model):
         missing = [] if inner is None else unset(inner)
         self._model[0].to(getattr(torch, dtype))  # pooling and what follows stay in float32
         self._reading = threading.Lock()  # truncation is the tokenizer's state
-        self._encoder: Encoder | None = None
         self.fingerprint = f"sentence:{model_digest(folder)}:{dtype}:{ANSWERS}"
         check_words(self._model.tokenizer, self._tokens(SAMPLE)[1], folder, inner)
         # What looks words up reads any number of them.
@@ -92,7 +92,9 @@ class SentenceModel(Model):
         self._special = self._around()
         self._budget = Budget(TOKENS.get(where, 4096), 1)
         vectors = self._padded(SAMPLE)
-        check_vectors(folder, vectors, missing)
+        if not np.isfinite(vectors).all():
+            problem = lacking(folder, "an embedding model", missing) if missing else None
+            raise problem or no_numbers(dtype)
         self._encoder = self._packed(vectors, 0.99999 if dtype == "float32" else 0.999)
         if self._encoder is None:
             self.note = "reads padded batches: its encoder can't take packed rows"
@@ -103,8 +105,6 @@ class SentenceModel(Model):
         """The encoder for packed rows, if it gives the vectors that the model's own way gives."""
         import numpy as np
 
-        if not np.isfinite(expected).all():
-            raise no_numbers(self._model[0].auto_model.dtype)
         rows = [self._cut(ids) for ids in self._tokens(SAMPLE)]
         for plain in (False, True):  # a model's own code may want its plain layers
             try:

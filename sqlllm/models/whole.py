@@ -7,8 +7,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sqlllm.errors import ModelError
 
 
@@ -25,13 +23,14 @@ def check_language(folder: Path, missing: Collection[str], kinds: Collection[str
     """
     hint = "an embedding model's folder has a modules.json"
     if missing:
-        raise _lacking(folder, "a language model", missing, f"; {hint}")
+        raise lacking(folder, "a language model", missing, f"; {hint}")
     if any(kind.endswith("ForMaskedLM") for kind in kinds):
         msg = f"the model in {folder} fills gaps in a text; a language model continues it"
         raise ModelError(msg, hint=hint)
 
 
-def _lacking(folder: Path, kind: str, missing: Collection[str], hint: str = "") -> ModelError:
+def lacking(folder: Path, kind: str, missing: Collection[str], hint: str = "") -> ModelError:
+    """The error for a model without some of its weights, which would be random."""
     more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
     msg = f"the files in {folder} lack weights of {kind}: {min(missing)}{more}"
     return ModelError(msg, hint=f"it is a model of another kind, or not whole{hint}")
@@ -56,21 +55,6 @@ def unset(model: Any) -> list[str]:
     for name in missing:
         weights[name].data.fill_(float("nan"))
     return missing
-
-
-def check_vectors(folder: Path, vectors: np.ndarray[Any, Any], missing: list[str]) -> None:
-    """Refuse an embedding model of whose vectors weights decide that are not in its files.
-
-    Args:
-        folder: The model's folder.
-        vectors: Of some texts.
-        missing: What `unset` told.
-
-    Raises:
-        ModelError: They would be random.
-    """
-    if missing and not bool(np.isfinite(vectors).all()):
-        raise _lacking(folder, "an embedding model", missing)
 
 
 def check_sentences(folder: Path) -> None:
