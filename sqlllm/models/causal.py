@@ -131,7 +131,7 @@ class CausalModel(Model):
 
     def extract(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
         """JSON that is valid against the schema; an answer that is cut off is an error."""
-        return self._written(task, inputs, self._grammars.json(task.schema))
+        return self.complete(task, inputs)
 
     def choose(self, task: Task, inputs: Sequence[str]) -> Iterator[Batch]:
         """Softmax over the labels' calibrated scores."""
