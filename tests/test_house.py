@@ -6,6 +6,7 @@ import importlib
 import os
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -95,14 +96,24 @@ def test_docstring_examples(path: Path) -> None:
 
 
 def test_wheel_and_sdist_hold_the_sql_and_the_udfs(tmp_path: Path) -> None:
-    """Built through the sdist, then imported in a clean venv on this one's dependencies."""
+    """Built through the sdist, then imported in a clean venv on this one's dependencies.
+
+    The sdist holds what its tests need, and they find everything where it lies there: `udfs` and
+    `sql` are in the package only.
+    """
     build = [sys.executable, "-m", "build", "--outdir", str(tmp_path), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True, timeout=240)
-    assert len(list(tmp_path.glob("*.tar.gz"))) == 1
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(sdist) as tar:
+        inside = {name.partition("/")[2] for name in tar.getnames()}
+    for needed in (*(ROOT / "tests").rglob("*.*"), *(ROOT / "examples").rglob("*.*")):
+        if needed.suffix in (".py", ".sql", ".csv", ".toml", ".yml", ".md", ".ipynb"):
+            assert str(needed.relative_to(ROOT)) in inside
+    assert inside >= {"CHANGELOG.md", "Makefile", "README.md", "constraints.txt"}
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder, pattern in (("udfs", "*.py"), ("sql", "*.sql")):
-        for path in (ROOT / folder).glob(pattern):
+        for path in (ROOT / "sqlllm" / folder).glob(pattern):
             assert f"sqlllm/{folder}/{path.name}" in names
     venv.create(tmp_path / "clean", with_pip=False)
     (site,) = (tmp_path / "clean").glob("lib/python*/site-packages")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlllm.cli.functions import listed, reference
 
-WRITTEN = Path(__file__).parent.parent / "sql" / "README.md"
+WRITTEN = Path(__file__).parent.parent / "sqlllm" / "sql" / "README.md"
 
 
 def test_the_reference_is_written_from_the_files() -> None:
