@@ -282,7 +282,10 @@ def config_file() -> Path | None:
             msg = f"SQLLLM_CONFIG names {named!r}, which is not a file"
             raise ConfigError(msg)
         return Path(named)
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # it was removed under the process
+        return None
     found = (folder / "sqlllm.toml" for folder in (here, *here.parents))
     return next((path for path in found if os.path.isfile(path)), None)  # noqa: PTH113
 

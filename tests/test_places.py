@@ -127,6 +127,38 @@ print(config_file())
     assert done.stdout.strip() == "None", done.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder in use stays")
+def test_a_working_folder_that_was_removed_has_no_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    fake = sqlllm.FakeModel(lambda task, text: text)
+    with sqlllm.connect(models={"fake": fake}, model="fake") as db:
+        assert len(ask(db, 2)) == 2
+    with pytest.raises(sqlllm.ConfigError, match="'c' is no place here"):
+        sqlllm.connect(cache_file="c")
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose user /etc/passwd doesn't have; its message was a traceback."""
+
+    def unknown(*_: Any) -> str:
+        msg = "could not determine the home directory"
+        raise RuntimeError(msg)
+
+    for name in ("SQLLLM_HOME", "SQLLLM_CACHE_FILE", "SQLLLM_STATE_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("platformdirs.user_cache_dir", unknown)
+    with pytest.raises(
+        sqlllm.ConfigError, match=r"the home directory\nHint: set HOME or SQLLLM_HOME"
+    ):
+        sqlllm.connect()
+    with pytest.raises(sqlllm.ConfigError, match=r"'~no-such-user/c' is no place here"):
+        sqlllm.connect(cache_file="~no-such-user/c")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit of a file's size")
 def test_the_audit_log_has_whole_lines_after_the_disk_was_full(tmp_path: Path) -> None:
     code = """
