@@ -97,6 +97,7 @@ def test_the_readmes_python_runs_as_printed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        (("--version",), f"sqlllm {sqlllm.__version__}"),
         (("models",), "minilm"),
         (("functions",), "ai.classify"),
         (("sql", "SELECT ai.count_tokens('hello world') AS n"), "2"),

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sqlllm import __version__
 from sqlllm.cli import bench, cache, doctor, functions, output, pull, run, shell, sql, usage
 
 
@@ -22,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     `sqlllm run --help` lists those of jobs, `sqlllm doctor --help` those of checks.
     """
     parser = argparse.ArgumentParser(prog="sqlllm", description="LLM functions inside DuckDB SQL")
+    parser.add_argument("--version", action="version", version=f"sqlllm {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     for command in (pull, functions, sql, bench, cache, doctor, run, shell, usage):
         command.add_parser(commands)
