@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import sqlllm
 from sqlllm.sql import definitions
 
 ROOT = Path(__file__).parent.parent
@@ -109,6 +110,7 @@ def test_wheel_and_sdist_hold_the_sql_and_the_udfs(tmp_path: Path) -> None:
     for needed in (*(ROOT / "tests").rglob("*.*"), *(ROOT / "examples").rglob("*.*")):
         if needed.suffix in (".py", ".sql", ".csv", ".toml", ".yml", ".md", ".ipynb"):
             assert str(needed.relative_to(ROOT)) in inside
+    assert sdist.name == f"sqlllm-{sqlllm.__version__}.tar.gz"
     assert inside >= {"CHANGELOG.md", "Makefile", "README.md", "constraints.txt"}
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
