@@ -273,9 +273,22 @@ def _make(path: Path) -> None:
         os.close(os.open(path.resolve(), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
+class _Connection(sqlite3.Connection):
+    """One that closes itself when nobody has it any more: Python 3.13 warns of it otherwise."""
+
+    def __del__(self) -> None:
+        with contextlib.suppress(sqlite3.Error):  # it was never opened
+            self.close()
+
+
 def _connect(uri: str) -> sqlite3.Connection:
     return sqlite3.connect(
-        uri, timeout=PATIENCE, isolation_level=None, check_same_thread=False, uri=True
+        uri,
+        timeout=PATIENCE,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=_Connection,
+        uri=True,
     )
 
 

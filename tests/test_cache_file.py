@@ -329,3 +329,17 @@ def test_a_process_may_use_many_files(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "1.sqlite").unlink()
     ask(0)  # opened again
     ask(1, "a")  # replaced while it was closed
+
+
+def test_files_are_closed_by_themselves(tmp_path: Path) -> None:
+    """Else Python 3.13 warns at exit, of tests with `-W error` too."""
+    code = """
+import sqlllm
+fake = sqlllm.FakeModel(lambda task, text: text, fingerprint="one")
+db = sqlllm.connect(models={"fake": fake}, model="fake")
+db.execute("SELECT ai.complete('x')").fetchall()
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
