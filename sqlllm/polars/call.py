@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from sqlllm.errors import CallError
 from sqlllm.polars.binding import default
-from sqlllm.polars.dtypes import dtype_of, text_form
+from sqlllm.polars.dtypes import dtype_of, for_arrow, text_form
 from sqlllm.rewrite.aggregates import OVER_LISTS
 from sqlllm.sql import Definition
 
@@ -108,7 +108,7 @@ def _answers(
             msg = f"{call.partition('(')[0]}: column {each.name!r} holds Python objects"
             raise CallError(msg, hint=f"make it text: pl.col({each.name!r}).map_elements(str, ...)")
     series = [each if len(each) == rows else each.new_from_index(0, rows) for each in series]
-    batch = pl.DataFrame({f"__ai_{i}": each for i, each in enumerate(series)})
+    batch = for_arrow(pl.DataFrame({f"__ai_{i}": each for i, each in enumerate(series)}))
     with (db or default()).cursor() as con:
         con.register(BATCH, pa.table(batch.with_row_index(ROW)))  # DuckDB itself would copy it
         answers = con.arrow_table(f"SELECT {ROW}, {call} AS {ANSWER} FROM {BATCH}")

@@ -15,6 +15,13 @@ from sqlllm.task import Task, parse_labels
 if TYPE_CHECKING:
     from sqlllm.connection import Connection
 
+WIDE = (pl.Int128, *((pl.UInt128,) if hasattr(pl, "UInt128") else ()))
+
+
+def for_arrow(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame without integers that Arrow has no type for."""
+    return frame.with_columns(pl.col(WIDE).cast(pl.Decimal(38, 0)))
+
 
 def dtype_of(
     definition: Definition, given: Mapping[str, Any], db: Connection | None

@@ -9,9 +9,8 @@ import pyarrow as pa
 from sqlllm.connection import Connection
 from sqlllm.errors import CallError
 from sqlllm.polars.binding import connection
+from sqlllm.polars.dtypes import for_arrow
 from sqlllm.variables import named, within
-
-WIDE = (pl.Int128, *((pl.UInt128,) if hasattr(pl, "UInt128") else ()))
 
 
 class EagerFrames:
@@ -79,7 +78,7 @@ def _arrow(frame: pl.DataFrame) -> pa.Table:
     Before 2.0 it left conditions to pyarrow, which can't filter texts that are views.
     """
     views = not duckdb.__version__.startswith(("0.", "1."))
-    frame = frame.with_columns(pl.col(WIDE).cast(pl.Decimal(38, 0)))  # Arrow has no such integers
+    frame = for_arrow(frame)
     return pa.table(frame) if views else frame.to_arrow()
 
 
