@@ -59,3 +59,19 @@ def test_the_texts_are_copied_once_at_most(run: str) -> None:
     assert size > 140_000_000
     assert (inputs, batches) == (1000, 1)
     assert more < 1.5 * size, f"{more / 1e6:.0f} MB more for {size / 1e6:.0f} MB of texts"
+
+
+def test_what_a_script_holds_at_its_end_is_let_go() -> None:
+    """DuckDB printed a list of leaks: Polars keeps expressions and plans beyond Python's end."""
+    code = """
+import polars as pl, sqlllm
+from sqlllm import polars as ai
+fake = sqlllm.FakeModel(lambda task, text: text.upper())
+db = sqlllm.connect(models={"fake": fake}, model="fake", progress=False)
+with ai.using(db):
+    expr = pl.col("x").ai.complete()
+    lazy = pl.LazyFrame({"x": ["a"]}).ai.sql("SELECT ai.complete(x) AS x FROM self")
+print(pl.DataFrame({"x": ["a"]}).select(expr).item(), lazy.collect().item())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("A A\n", "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from contextvars import ContextVar
 from functools import cache
 
@@ -24,3 +26,19 @@ def connection() -> Connection:
 def default() -> Connection:
     """The connection of whoever names none, opened when it is first needed."""
     return connect()
+
+
+def bound(db: Connection | None) -> Callable[[], Connection]:
+    """Gives the connection to what Polars holds, until the process ends; None: the default one.
+
+    Polars lets go of it later or never, and DuckDB prints a list of what it then calls leaks.
+    """
+    if db is None:
+        return default
+    held = [db]
+
+    def connection() -> Connection:
+        return held[0]
+
+    weakref.finalize(connection, held.clear)  # at exit, too
+    return connection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from sqlllm.errors import CallError
-from sqlllm.polars.binding import default
+from sqlllm.polars.binding import bound
 from sqlllm.polars.dtypes import dtype_of, for_arrow, text_form
 from sqlllm.rewrite.aggregates import OVER_LISTS
 from sqlllm.sql import Definition
@@ -61,7 +61,7 @@ def expression(
         raise CallError(msg, hint=hint)
     call = text_form(f"ai.{aggregate or definition.name}({', '.join(parts)})", definition.returns)
     dtype = dtype_of(definition, given, db)
-    run = partial(_answers, db, call, dtype)
+    run = partial(_answers, bound(db), call, dtype)
     # Not elementwise, though it is: Polars would call it chunk by chunk, and move it in front of
     # the filters and joins that were written to spare it rows. Over lists there are few rows.
     return pl.map_batches(columns, run, dtype, is_elementwise=aggregate is not None)
@@ -94,7 +94,10 @@ def literal(function: str, name: str, value: Any) -> str:
 
 
 def _answers(
-    db: Connection | None, call: str, dtype: pl.DataType, series: Sequence[pl.Series]
+    connection: Callable[[], Connection],
+    call: str,
+    dtype: pl.DataType,
+    series: Sequence[pl.Series],
 ) -> pl.Series:
     """The answers for a batch of rows, in their order."""
     lengths = {len(each) for each in series} - {1}  # a single value stands beside every row
@@ -109,7 +112,7 @@ def _answers(
             raise CallError(msg, hint=f"make it text: pl.col({each.name!r}).map_elements(str, ...)")
     series = [each if len(each) == rows else each.new_from_index(0, rows) for each in series]
     batch = for_arrow(pl.DataFrame({f"__ai_{i}": each for i, each in enumerate(series)}))
-    with (db or default()).cursor() as con:
+    with connection().cursor() as con:
         con.register(BATCH, pa.table(batch.with_row_index(ROW)))  # DuckDB itself would copy it
         answers = con.arrow_table(f"SELECT {ROW}, {call} AS {ANSWER} FROM {BATCH}")
     found = pl.DataFrame(answers)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from sqlllm.connection import Connection
 from sqlllm.errors import CallError
-from sqlllm.polars.binding import connection
+from sqlllm.polars.binding import bound, connection
 from sqlllm.polars.dtypes import for_arrow
 from sqlllm.variables import named, within
 
@@ -52,6 +52,7 @@ class LazyFrames:
         the query reads.
         """
         db, variables = connection(), named(query)  # Polars runs it on threads that have none
+        answering = bound(db)
         empty = self._frame.collect_schema().to_frame()
         with db.cursor() as con:
             if any(each.type.name != "SELECT" for each in con.extract_statements(query)):
@@ -62,7 +63,8 @@ class LazyFrames:
             con.register("self", _arrow(empty))
             columns = within(variables, con.sql, query).limit(0).to_arrow_table()
         return self._frame.map_batches(
-            lambda frame: within(variables, _rows, db, frame, query), schema=_frame(columns).schema
+            lambda frame: within(variables, _rows, answering(), frame, query),
+            schema=_frame(columns).schema,
         )
 
 

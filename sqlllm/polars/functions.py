@@ -123,11 +123,11 @@ def _expression(
     db: Connection | None,
 ) -> pl.Expr:
     try:
-        bound = signature.bind(*args, **options)
+        given = signature.bind(*args, **options)
     except TypeError as error:
         msg = f"{definition.name}: {error}; it is {definition.name}{signature}"
         raise TypeError(msg) from None
-    return expression(definition, row_of(definition), bound.arguments, db)
+    return expression(definition, row_of(definition), given.arguments, db)
 
 
 def _as_written(
