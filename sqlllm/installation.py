@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import threading
 import time
 import uuid
 import weakref
@@ -205,6 +206,7 @@ def _close(con: weakref.ref[DuckDB], installation: Installation) -> None:
     within DuckDB, which aborts the process.
     """
     alive, statements = con(), installation.runtime.statements
+    daemons = [t for t in threading.enumerate() if t.daemon] if statements.ask_something else []
     end = time.monotonic() + (PATIENCE if statements.ask_something else 1)
     while alive is not None and time.monotonic() < end:
         statements.interrupt_all()
@@ -215,3 +217,6 @@ def _close(con: weakref.ref[DuckDB], installation: Installation) -> None:
             with suppress(duckdb.Error):  # half closed
                 alive.interrupt()
         time.sleep(0.05)
+    end = min(end, time.monotonic() + 1)
+    while any(map(threading.Thread.is_alive, daemons)) and time.monotonic() < end:
+        time.sleep(0.01)  # those that were told to end are leaving DuckDB
