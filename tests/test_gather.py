@@ -34,6 +34,11 @@ def many() -> Iterator[tuple[sqlllm.Connection, sqlllm.FakeModel]]:
         ("SELECT id % 6000 AS k, ai.complete(max(x)) FROM many GROUP BY k", [6000]),
         ("SELECT ai.complete(x) FROM many UNION ALL SELECT ai.complete(x) FROM many", [6000]),
         ("WITH c AS (SELECT ai.complete(x) AS y FROM many) SELECT * FROM c", [6000]),
+        (
+            "WITH c AS (SELECT ai.complete(x) AS y FROM many), "
+            "d AS (SELECT ai.complete(y || '!') AS z FROM c) SELECT * FROM d",
+            [6000, 6000],
+        ),
         ("SELECT count(*) FROM many WHERE ai.filter(x, 'q') AND id < 4000", [4000]),
         ("CREATE TEMP TABLE w AS SELECT id, ai.complete(x) AS y FROM many", [6000]),
         ("UPDATE many SET x = ai.complete(x) WHERE id < 3000", [3000]),
@@ -263,10 +268,12 @@ def test_filters_and_semi_joins_are_gathered(both: Both, query: str) -> None:
 
 def test_large_statements_take_no_time(both: Both) -> None:
     chain = ", ".join(f"c{i} AS (SELECT * FROM {f'c{i - 1}' if i else 't'})" for i in range(150))
+    asking = ", ".join(f"a{i} AS (SELECT ai.complete(x || '{i}') AS y FROM t)" for i in range(200))
     calls = ", ".join(f"ai.complete(x || '{i}') AS c{i}" for i in range(300))
     cases = " ".join(f"WHEN id = {i} THEN ai.complete(x || '{i}')" for i in range(200))
     for query in (
         f"WITH {chain} SELECT id, ai.complete(x) AS y FROM c149",
+        f"WITH {asking} SELECT y FROM a0 UNION ALL SELECT y FROM a199",
         f"SELECT {calls} FROM t",
         f"SELECT CASE {cases} END AS c FROM t",
         f"SELECT {'ai.complete(' * 20}x{')' * 20} AS c FROM t",

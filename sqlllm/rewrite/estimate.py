@@ -32,7 +32,7 @@ from sqlllm.rewrite.qualify import qualified, visible_ctes
 from sqlllm.rewrite.search import is_collected, searches, texts_of
 from sqlllm.rewrite.statement import parse
 from sqlllm.rewrite.timing import Shape, Timing, is_key, own_calls, own_group_calls
-from sqlllm.rewrite.used import used_columns
+from sqlllm.rewrite.used import mark_used, used_columns
 from sqlllm.rewrite.writes import as_select
 
 CHUNKS = "in chunks: "
@@ -72,6 +72,7 @@ def estimates(statement: str, columns: Columns) -> Iterator[Estimate]:
 
 def _of_tree(tree: exp.Expr, columns: Columns) -> Iterator[Estimate]:
     open_aggregates(tree, (), columns)
+    mark_used(tree)
     if isinstance(tree, exp.Update | exp.Delete):
         yield from _of_block(as_select(tree), columns)
         return

@@ -50,7 +50,7 @@ from sqlllm.rewrite.once import once, reads_often
 from sqlllm.rewrite.parser import AiDuckDB
 from sqlllm.rewrite.source import sort_keys
 from sqlllm.rewrite.timing import Shape, Timing, all_calls, is_grouped, own_calls
-from sqlllm.rewrite.used import ALL
+from sqlllm.rewrite.used import ALL, used_columns
 
 DRAWN = {"rand": "random"} | {name: name for name in VOLATILE}
 """`VOLATILE`, as sqlglot calls them -> as DuckDB does."""
@@ -99,10 +99,14 @@ class Gatherer:
     numbers: Iterator[int]
     lazy: bool = False
 
-    def gather(self, select: exp.Select, used: frozenset[str]) -> exp.Select:
-        """Apply the rule to one query block, of which all rows and these columns are used."""
-        unused = [p for p in select.expressions if p.alias_or_name.lower() not in used and asks(p)]
-        if why_not(select) is not None or (unused and used is not ALL):
+    def gather(self, select: exp.Select) -> exp.Select:
+        """Apply the rule to one query block."""
+        used = used_columns(select)
+        if used is None or why_not(select) is not None:
+            return select
+        if used != ALL and any(
+            asks(p) and p.alias_or_name.lower() not in used for p in select.expressions
+        ):
             return select  # below a CTE DuckDB would no longer drop columns that nobody reads
         block, lazy = select.copy(), self.lazy and _in_part(select)
         once(block, self.numbers)

@@ -38,7 +38,7 @@ def reads_often(select: exp.Select) -> bool:
     if used is None:
         return not asks(query)
     asking = [projection for projection in query.expressions if asks(projection)]
-    return used is ALL or all(p.alias_or_name.lower() in used for p in asking)
+    return used == ALL or all(p.alias_or_name.lower() in used for p in asking)
 
 
 def once(select: exp.Select, numbers: Iterator[int]) -> None:

@@ -27,8 +27,7 @@ from sqlllm.rewrite.parser import AiDuckDB, binds_otherwise
 from sqlllm.rewrite.qualify import qualified
 from sqlllm.rewrite.script import EXPLAIN, numbered, query_of, same_words
 from sqlllm.rewrite.search import search
-from sqlllm.rewrite.timing import own_calls
-from sqlllm.rewrite.used import used_columns
+from sqlllm.rewrite.used import mark_used
 from sqlllm.rewrite.windows import windows
 from sqlllm.rewrite.writes import gather_write
 
@@ -204,11 +203,7 @@ def _apply(
     """
     numbers = count(1)
     gatherer = Gatherer(numbers, lazy and isinstance(tree, exp.Query))
-
-    def gather(block: exp.Select) -> exp.Select:
-        used = used_columns(block) if any(True for _ in own_calls(block)) else None
-        return gatherer.gather(block, used) if used is not None else block
-
+    mark_used(tree)
     fired: list[str] = []
     renamed = False
     passes: tuple[dict[str, Rule], ...] = (
@@ -218,7 +213,7 @@ def _apply(
         {"windows": windows},
         {"after_limit": after_limit, "early_stop": early_stop},
         {"search": lambda block: search(block, numbers, columns)},
-        {"gather": gather},
+        {"gather": gatherer.gather},
     )
     for step in passes:
         rules = {name: rule for name, rule in step.items() if name in on}

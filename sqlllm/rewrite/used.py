@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from sqlglot import exp
 
 from sqlllm.rewrite.source import stars
 
-if TYPE_CHECKING:
-    from typing import Self
-
 ALL = frozenset({"*"})
+
+USED = "used"
+"""The mark on a block; a copy has it too, and what a rule makes of the block."""
+
+Readers = Mapping[str, exp.Select]
 
 
 def used_columns(block: exp.Select) -> frozenset[str] | None:
     """The columns that are used, in lower case (`ALL`: each), or None where not all rows are.
 
+    As the user wrote the statement (`mark_used`): what is gathered reads all rows once more.
+    """
+    found: frozenset[str] | None = block.meta.get(USED)
+    return found
+
+
+def mark_used(tree: exp.Expr) -> None:
+    """Find out what of each block is used.
+
     All rows of the outermost block are used, and those of a subquery or CTE that is read once, in
     a FROM of its own, by a block without conditions.
     """
+    readers = _readers(tree)
+    for block in tree.find_all(exp.Select):
+        block.meta[USED] = _used(block, readers)
+
+
+def _used(block: exp.Select, readers: Readers) -> frozenset[str] | None:
     node: exp.Expr = block
     used: frozenset[str] | None = None
-    named: _Named | None = None
     while True:
         parent, reader = node.parent, None
         if parent is None or isinstance(parent, exp.Insert | exp.Copy | exp.Merge):
@@ -37,8 +52,7 @@ def used_columns(block: exp.Select) -> frozenset[str] | None:
             if parent.args.get("limit") and not parent.args.get("order"):
                 return None
         elif isinstance(parent, exp.CTE):
-            named = named or _Named.of(block.root())
-            reader = named.reader(parent)
+            reader = readers.get(parent.alias.lower())
             if reader is None:
                 return None
         elif isinstance(parent, exp.From) and isinstance(parent.parent, exp.Select):
@@ -47,7 +61,7 @@ def used_columns(block: exp.Select) -> frozenset[str] | None:
             return None
         if reader is not None:
             uses = _of(node, reader)
-            if uses is None or (used is not None and uses is not ALL):
+            if uses is None or (used is not None and uses != ALL):
                 return None
             used = uses if used is None else used
         node = parent if reader is None else reader
@@ -73,28 +87,16 @@ def _of(node: exp.Expr, reader: exp.Select) -> frozenset[str] | None:
     return frozenset(column.name.lower() for column in reader.find_all(exp.Column))
 
 
-@dataclass(frozen=True, slots=True)
-class _Named:
-    """The tables and CTEs of a statement by name: found once for all."""
-
-    tables: dict[str, list[exp.Table]]
-    ctes: Counter[str]
-
-    @classmethod
-    def of(cls, root: exp.Expr) -> Self:
-        """Those of a whole tree."""
-        tables: dict[str, list[exp.Table]] = {}
-        for table in root.find_all(exp.Table):
-            if not table.db:
-                tables.setdefault(table.name.lower(), []).append(table)
-        ctes = Counter(cte.alias.lower() for cte in root.find_all(exp.CTE))
-        return cls(tables, ctes)
-
-    def reader(self, cte: exp.CTE) -> exp.Select | None:
-        """The block that reads a CTE, if there is one only and it reads nothing else."""
-        name = cte.alias.lower()
-        tables = self.tables.get(name, [])
-        if len(tables) != 1 or self.ctes[name] != 1 or not isinstance(tables[0].parent, exp.From):
-            return None
-        reader = tables[0].parent.parent
-        return reader if isinstance(reader, exp.Select) else None
+def _readers(tree: exp.Expr) -> Readers:
+    """By the name of each CTE the block that reads it, if there is one only and no other CTE."""
+    ctes = Counter(cte.alias.lower() for cte in tree.find_all(exp.CTE))
+    tables: dict[str, list[exp.Table]] = {}
+    for table in tree.find_all(exp.Table):
+        if not table.db:
+            tables.setdefault(table.name.lower(), []).append(table)
+    readers = {}
+    for name, (table, *others) in tables.items():
+        reader = table.parent.parent if isinstance(table.parent, exp.From) else None
+        if isinstance(reader, exp.Select) and not others and ctes[name] == 1:
+            readers[name] = reader
+    return readers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from sqlllm.rewrite.gather import Gatherer
-from sqlllm.rewrite.used import ALL
+from sqlllm.rewrite.used import mark_used
 
 
 def as_select(tree: exp.Update | exp.Delete) -> exp.Select:
@@ -23,13 +23,14 @@ def as_select(tree: exp.Update | exp.Delete) -> exp.Select:
     for part in ("with_", "where"):
         value = tree.args.get(part)
         select.set(part, value.copy() if value is not None else None)
+    mark_used(select)
     return select
 
 
 def gather_write(tree: exp.Update | exp.Delete, gatherer: Gatherer) -> bool:
     """Apply the rule `gather` in place; whether it changed anything."""
     select = as_select(tree)
-    new = gatherer.gather(select, ALL)
+    new = gatherer.gather(select)
     if new is select:
         return False
     tree.set("with_", new.args.get("with_"))
