@@ -75,7 +75,7 @@ LARGEST = 1000
 
 def _stands_for_a_row(projection: exp.Alias, select: exp.Select) -> bool:
     """Whether it has a call, of each row by itself."""
-    if projection.find(exp.AggFunc, exp.Window, exp.Rand, exp.Uuid) is not None:
+    if projection.find(exp.AggFunc, exp.Window) is not None:
         return False
     names = {call.name.lower() for call in projection.find_all(exp.Anonymous)}
     return _has_own_calls(projection, select) and not names & VOLATILE

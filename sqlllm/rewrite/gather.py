@@ -52,9 +52,6 @@ from sqlllm.rewrite.source import sort_keys
 from sqlllm.rewrite.timing import Shape, Timing, all_calls, is_grouped, own_calls
 from sqlllm.rewrite.used import ALL, used_columns
 
-DRAWN = {"rand": "random"} | {name: name for name in VOLATILE}
-"""`VOLATILE`, as sqlglot calls them -> as DuckDB does."""
-
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -190,10 +187,10 @@ def why_not(select: exp.Select) -> str | None:
         return "LIMIT may stop it early"
     if select.args.get("sample") or select.find(exp.TableSample):
         return "a sample is drawn anew each time"
-    for node in select.find_all(exp.Func):
-        name = (node.name if isinstance(node, exp.Anonymous) else node.sql_name()).lower()
-        if name in DRAWN:
-            return f"{DRAWN[name]}() differs each time"
+    drawn = (f.name.lower() for f in select.find_all(exp.Anonymous))
+    volatile = next((name for name in drawn if name in VOLATILE), None)
+    if volatile is not None:
+        return f"{volatile}() differs each time"
     if not reads_often(select):
         return "it reads from a subquery with LIMIT or with calls"
     if any(call.find_ancestor(exp.Query) is not select for call in all_calls(select)):

@@ -193,13 +193,12 @@ def _filters(junction: exp.Expr) -> bool:
 
 def _guard_aggregate(filtered: exp.Filter) -> None:
     """`max(ai.f(x)) FILTER (WHERE g)` to `max(CASE WHEN g THEN ai.f(x) END) FILTER (WHERE g)`."""
-    inner = filtered.this.this if isinstance(filtered.this, exp.AggFunc) else None
-    if not isinstance(inner, exp.Expr) or not asks(inner) or asks(filtered.expression):
+    if not isinstance(filtered.this, exp.AggFunc) or asks(filtered.expression):
         return
-    if isinstance(inner, exp.Distinct | exp.Order):
-        return
-    guard = filtered.expression.this.copy()
-    inner.replace(_marked(exp.Case(ifs=[exp.If(this=guard, true=inner.copy())])))
+    for inner in list(filtered.this.iter_expressions()):
+        if asks(inner) and not isinstance(inner, exp.Distinct | exp.Order):
+            guard = filtered.expression.this.copy()
+            inner.replace(_marked(exp.Case(ifs=[exp.If(this=guard, true=inner.copy())])))
 
 
 def _marked(case: exp.Case) -> exp.Case:

@@ -33,9 +33,6 @@ _OPPOSITE = {
 }
 """What sqlglot writes with NOT before it."""
 
-_OPERATORS = {"json_extract_string": "->>", "json_extract_path_text": "->>"}
-"""Functions that `duckdb_functions()` doesn't connect with their operator."""
-
 
 def is_same(text: str, other: str) -> bool:
     """Whether DuckDB makes the same of two queries; True where it doesn't tell.
@@ -80,7 +77,7 @@ def _names() -> tuple[dict[str, str], dict[str, str]]:
             "SELECT DISTINCT function_name, alias_of FROM duckdb_functions() WHERE alias_of <> ''"
         ).fetchall()
         types = con.execute("SELECT upper(type_name), logical_type FROM duckdb_types()").fetchall()
-    return {**dict(functions), **_OPERATORS}, dict(types)
+    return dict(functions), dict(types)
 
 
 def _plain(node: Any) -> Any:
@@ -104,28 +101,14 @@ def _plain(node: Any) -> Any:
         found["child"]["literal"]["kind"] = ""  # INTERVAL 1 DAY is written INTERVAL '1' DAY
     elif kind == "CONSTANT" and found["literal"]["kind"] != "STRING":
         found["literal"]["text"] = found["literal"]["text"].replace("_", "")
-    elif kind == "JOIN" and found["ref_type"] == "CROSS":
-        return {**found, "ref_type": "REGULAR", "condition": _plain(TRUE)}
     elif kind == "LAMBDA" and found["expr"].get("function_name") == "->>":
         # `a -> 'b' ->> 'c'`: to DuckDB's parser the last two belong together.
         (first, last), expr = found["expr"]["arguments"], found["expr"]
         first = {**first, "expression": {**found, "expr": first["expression"], "alias": ""}}
         return {**expr, "arguments": [first, last], "alias": found["alias"]}
     elif found.get("type") == "ARRAY_CONSTRUCTOR":
-        return _called("list_value", found["children"], found["alias"])
-    elif kind == "CASE" and len(found["case_checks"]) == 1:
-        (check,) = found["case_checks"]
-        parts = check["when_expr"], check["then_expr"], found["else_expr"]
-        return _called("if", list(parts), found["alias"])
+        return _list(found["children"], found["alias"])
     return found
-
-
-def _constant(kind: str, text: str) -> Node:
-    literal = {"kind": kind, "text": text}
-    return {"class": "CONSTANT", "type": "VALUE_CONSTANT", "alias": "", "literal": literal}
-
-
-TRUE, NULL = _constant("BOOLEAN", "true"), _constant("NULL_LITERAL", "")
 
 
 def _function(node: Node) -> Node:
@@ -134,14 +117,9 @@ def _function(node: Node) -> Node:
     if name in _NEGATED:
         return _not({**node, "function_name": _NEGATED[name]})
     node["function_name"] = name = others.get(name, name)
-    given = node.get("arguments") or []
-    values = [each["expression"] for each in given]
-    if name in ("if", "list_value"):
-        null = [] if name != "if" or len(values) > 2 else [_plain(NULL)]
-        return _called(name, values + null, node["alias"])
-    if name in ("bool_and", "bool_or") and values:  # of which sqlglot casts the argument
-        inner = values[0]
-        given[0]["expression"] = inner["child"] if inner.get("class") == "CAST" else inner
+    values = [each["expression"] for each in node.get("arguments") or []]
+    if name == "list_value":
+        return _list(values, node["alias"])
     if name == "date_part" and values and "literal" in values[0]:
         unit = str(values[0]["literal"]["text"]).upper()
         values[0]["literal"]["text"] = DuckDB.DATE_PART_MAPPING.get(unit, unit)
@@ -149,18 +127,13 @@ def _function(node: Node) -> Node:
 
 
 def _type(node: Node) -> Node:
-    """VARCHAR(3) is VARCHAR, and DECIMAL is DECIMAL(18, 3)."""
     _, others = _names()
     name = str(node["type_name"]).upper()
-    node["type_name"] = name = others.get(name, name)
-    sizes = [size.get("literal", {}).get("text") for size in node["children"]]
-    if name == "VARCHAR" or (name == "DECIMAL" and sizes == ["18", "3"]):
-        node["children"] = []
-    return node
+    return {**node, "type_name": others.get(name, name)}
 
 
-def _called(name: str, values: list[Any], alias: str) -> Node:
-    return {"call": name, "values": values, "alias": alias}
+def _list(values: list[Any], alias: str) -> Node:
+    return {"list": values, "alias": alias}
 
 
 def _not(node: Node) -> Node:

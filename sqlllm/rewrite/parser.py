@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import duckdb
@@ -10,35 +11,41 @@ from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.generators.duckdb import DuckDBGenerator
 from sqlglot.parsers.duckdb import DuckDBParser
 
-OTHERWISE = frozenset(
+SYNTAX = frozenset({"CAST", "EXTRACT", "OVERLAY", "POSITION", "SUBSTRING", "TRIM", "TRY_CAST"})
+"""Functions with words between their arguments."""
+
+OVER_AGGREGATES = frozenset(
     {
-        "DATEDIFF", "DATETRUNC", "DATE_ADD", "DATE_DIFF", "DATE_TRUNC",  # a column may be the unit
-        "DECODE", "JARO_WINKLER_SIMILARITY",  # may have one argument more
-        "GENERATE_SERIES", "RANGE",  # may have one less
-        "ARRAY_HAS_ALL", "LIST_HAS_ANY", "MOD", "XOR",  # written as operators, without parentheses
-        "JSON_EXTRACT", "JSON_EXTRACT_PATH", "JSON_KEYS", "LOG2", "REDUCE", "SEARCH", "TIME_BUCKET",
+        "GEOMEAN", "GEOMETRIC_MEAN", "JSON_GROUP_ARRAY", "JSON_GROUP_OBJECT",
+        "JSON_GROUP_STRUCTURE", "PERCENTILE_CONT", "PERCENTILE_DISC", "VARIANT_GROUP_ARRAY", "WAVG",
+        "WEIGHTED_AVG",
     }
 )  # fmt: skip
-"""DuckDB's functions to which sqlglot gives other types or arguments: written as they were read."""
+"""DuckDB's own macros over aggregates, and aggregates that only its parser knows."""
+
+OF_MANY_ROWS = frozenset({"GENERATE_SUBSCRIPTS", "REGEXP_SPLIT_TO_TABLE"})
+"""DuckDB's own macros over `unnest`."""
 
 
 def _functions() -> tuple[frozenset[str], frozenset[str]]:
-    """Names of DuckDB's own functions; those of other databases may be the user's macros.
-
-    All that sqlglot reads as DuckDB does, and those that give each row a value by itself.
-    """
+    """Names of what DuckDB computes of many rows, and of what gives each row a value by itself."""
     with duckdb.connect() as con:
         rows = con.execute(
-            "SELECT upper(function_name), bool_and(function_type <> 'aggregate')"
-            " AND bool_or(function_type = 'scalar' AND stability <> 'VOLATILE')"
+            "SELECT upper(function_name), bool_or(function_type IN ('aggregate', 'window')),"
+            " bool_and(function_type IN ('scalar', 'macro') AND (stability <> 'VOLATILE'"
+            " OR stability IS NULL OR function_name IN ('random', 'uuid', 'gen_random_uuid')))"
             " FROM duckdb_functions() GROUP BY ALL"
         ).fetchall()
-    parsed = {"COALESCE", "COLUMNS", "IF", "IFNULL", "NULLIF", "TRY", "UNNEST"}  # not called
-    known = frozenset({name for name, _ in rows} | parsed) - OTHERWISE
-    return known, frozenset(name for name, scalar in rows if scalar)
+    aggregates = frozenset(name for name, aggregate, _ in rows if aggregate) | OVER_AGGREGATES
+    scalars = frozenset(name for name, _, scalar in rows if scalar) | {"TRY"}
+    return aggregates, scalars - aggregates - OF_MANY_ROWS
 
 
-FUNCTIONS, SCALARS = _functions()
+AGGREGATES, SCALARS = _functions()
+
+
+def _aggregate(name: str, arguments: list[exp.Expr]) -> exp.AnonymousAggFunc:
+    return exp.AnonymousAggFunc(this=name, expressions=arguments)
 
 
 class AiDuckDB(DuckDB):
@@ -52,7 +59,27 @@ class AiDuckDB(DuckDB):
         return path
 
     class Generator(DuckDBGenerator):
-        """With parentheses that its trees need."""
+        """What was read as it was written, with parentheses that its trees need."""
+
+        MULTI_ARG_DISTINCT = True  # else count(DISTINCT a, b) becomes that of a row
+        IGNORE_RESPECT_NULLS_WINDOW_FUNCTIONS: ClassVar[Any] = exp.AnonymousAggFunc
+
+        def withingroup_sql(self, expression: exp.WithinGroup) -> str:
+            """As it was written: DuckDB reads `mode() WITHIN GROUP (ORDER BY x)`, too."""
+            sql: str = super(DuckDBGenerator, self).withingroup_sql(expression)
+            return sql
+
+        def if_sql(self, expression: exp.If) -> str:
+            """As it was written, not as a CASE."""
+            return self.func("IF", *map(expression.args.get, ("this", "true", "false")))
+
+        def join_sql(self, expression: exp.Join, *given: Any) -> str:
+            """`FROM t, unnest(t.l)` as it was written, not with ON TRUE."""
+            if isinstance(expression.this, exp.Unnest):
+                sql: str = super(DuckDBGenerator, self).join_sql(expression, *given)
+            else:
+                sql = super().join_sql(expression, *given)
+            return sql
 
         def ordered_sql(self, expression: exp.Ordered) -> str:
             """With ASC, DESC and the place of NULLs where they were written, and only there."""
@@ -69,12 +96,24 @@ class AiDuckDB(DuckDB):
             return sql if alone else f"({sql})"
 
     class Parser(DuckDBParser):
-        """With fewer functions that it knows, and literals as DuckDB reads them.
+        """With literals as DuckDB reads them, and functions as they were written.
 
-        `FROM ai.search(...)` is a function like any other, not Snowflake's SEARCH of six arguments.
+        It knows those that the rules ask about; of others sqlglot may take arguments for others, or
+        write the function of another database.
         """
 
-        FUNCTIONS: ClassVar = {n: m for n, m in DuckDBParser.FUNCTIONS.items() if n in FUNCTIONS}
+        FUNCTIONS: ClassVar = {
+            **{name: partial(_aggregate, name) for name in AGGREGATES},
+            **{
+                name: DuckDBParser.FUNCTIONS[name]
+                for name in ("COALESCE", "COLUMNS", "COUNT", "IFNULL", "UNNEST")
+            },
+        }
+        TYPE_CONVERTERS: ClassVar = {}  # `DECIMAL`, `VARCHAR(9)` as they were written
+        ARRAY_CONSTRUCTORS: ClassVar = {"ARRAY": exp.Array}  # `list(x)[1]` is none
+        FUNCTION_PARSERS: ClassVar = {
+            name: read for name, read in DuckDBParser.FUNCTION_PARSERS.items() if name in SYNTAX
+        }
 
         def _parse_in(self, this: exp.Expr | None, alias: bool = False) -> exp.In:
             """`k IN [1, NULL]` asks a list, to which NULL is a value like others."""
@@ -83,12 +122,10 @@ class AiDuckDB(DuckDB):
             found: exp.In = super()._parse_in(this, alias)
             return found
 
-        def _parse_interval_span(  # type: ignore[override]
-            self, this: exp.Expr, parse_function_unit: bool = True
-        ) -> exp.Expr:
+        def _parse_interval_span(self, this: exp.Expr, *given: Any, **asked: Any) -> Any:
             """`INTERVAL '1 day 01:02:03'` is read by DuckDB: sqlglot keeps one unit of it."""
             at = self._index
-            found: exp.Expr = super()._parse_interval_span(this.copy(), parse_function_unit)
+            found: exp.Expr = super()._parse_interval_span(this.copy(), *given, **asked)
             if self._index == at and isinstance(this, exp.Literal) and this.is_string:
                 return exp.Cast(this=this, to=exp.DataType.build("INTERVAL", dialect="duckdb"))
             return found

@@ -102,7 +102,7 @@ class Shape:
             return Timing.EARLY
         within = list(ancestors(node, top))
         windowed = any(isinstance(a, exp.Window) for a in within)
-        aggregated = any(map(_is_aggregate, within))
+        aggregated = any(_is_aggregate(a) and not _is_window(a, top) for a in within)
         has_aggregate = self.grouped and node.find(exp.AggFunc) is not None
         has_window = node.find(exp.Window) is not None
         early = aggregated or (windowed and not self.grouped)
