@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from sqlllm.rewrite.calls import asks, calls
 from sqlllm.rewrite.conditions import joins
-from sqlllm.rewrite.source import is_row_by_row, sort_keys, source, stars, top
+from sqlllm.rewrite.source import hide, is_row_by_row, sort_keys, source, stars, top
 
 
 def after_limit(select: exp.Select) -> exp.Select:
@@ -43,10 +43,9 @@ def after_limit(select: exp.Select) -> exp.Select:
         outer.set(part, None)
     for call in [call for p in outer.expressions for call in calls(p) if call.sql() in answers]:
         call.replace(exp.column(answers[call.sql()]))
-    for star in [p for p in outer.expressions if isinstance(p, exp.Star) and answers]:
-        star.set("except_", [exp.column(name) for name in answers.values()])
-    alias = wrapped.alias.copy() if wrapped.alias else exp.to_identifier("__ai_top")
-    outer.set("from_", exp.From(this=exp.Subquery(this=inner, alias=exp.TableAlias(this=alias))))
+    if answers:
+        hide(outer, answers.values())
+    outer.set("from_", wrapped.reading(inner, "__ai_top"))
     return outer
 
 

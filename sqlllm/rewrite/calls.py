@@ -59,7 +59,7 @@ def calls(node: exp.Expr) -> Iterator[exp.Dot]:
 
 def is_staged(call: exp.Dot) -> bool:
     """Whether the rewriter says when it is asked."""
-    return any(is_named(argument, "_stage") for argument in call.expression.expressions)
+    return option(call.expression.expressions, "_stage") is not None
 
 
 def ancestors(node: exp.Expr, top: exp.Expr) -> Iterator[exp.Expr]:
@@ -102,6 +102,11 @@ def without_strategy(options: Sequence[exp.Expr]) -> list[exp.Expr]:
 def is_named(argument: exp.Expr, name: str) -> bool:
     """Whether an argument is written as `name := ...`."""
     return isinstance(argument, exp.PropertyEQ) and argument.this.name.lower() == name
+
+
+def option(arguments: Sequence[exp.Expr], name: str) -> exp.Expr | None:
+    """The value of the argument `name := ...`, or None."""
+    return next((a.expression for a in arguments if is_named(a, name)), None)
 
 
 def named(name: str, value: exp.Expr) -> exp.PropertyEQ:

@@ -11,14 +11,7 @@ from collections.abc import Iterator
 
 from sqlglot import exp
 
-from sqlllm.rewrite.calls import (
-    ai_call,
-    asks,
-    call_name,
-    calls,
-    is_named,
-    without_strategy,
-)
+from sqlllm.rewrite.calls import ai_call, asks, call_name, calls, option, without_strategy
 from sqlllm.rewrite.conditions import are_inner, joins, tables_of, take_out, terms
 
 APPROXIMATE = ("blocking", "classify")
@@ -44,16 +37,10 @@ def has_strategy(select: exp.Select) -> bool:
 
 def strategy_of(call: exp.Expr) -> str | None:
     """The strategy that a call of ai.match names, as constant text."""
-    value = _option(call, "strategy")
-    if call_name(call) != "match" or not isinstance(value, exp.Literal) or not value.is_string:
+    if not isinstance(call, exp.Dot) or call_name(call) != "match":
         return None
-    return str(value.this)
-
-
-def _option(call: exp.Expr, name: str) -> exp.Expr | None:
-    arguments = call.expression.expressions if isinstance(call, exp.Dot) else []
-    found = [argument.expression for argument in arguments if is_named(argument, name)]
-    return found[0] if found else None
+    value = option(call.expression.expressions, "strategy")
+    return str(value.this) if isinstance(value, exp.Literal) and value.is_string else None
 
 
 def _terms(select: exp.Select) -> list[exp.Expr]:
@@ -96,7 +83,7 @@ def missing(select: exp.Select, call: exp.Expr) -> str | None:
         return f"{strategy} needs an inner join of two tables: every pair is asked"
     if strategy == "classify":
         return "at most; classify: may miss all matches of a left text but one"
-    recall = _option(call, "recall")
+    recall = option(call.expression.expressions, "recall")
     wanted = recall.sql() if recall is not None else "0.95"
     return f"at most; blocking: may miss pairs that are far apart; recall {wanted} on a sample"
 
@@ -115,8 +102,8 @@ def _keep_likely(select: exp.Select, term: exp.Expr, sides: list[exp.Select], na
         "_candidates",
         *(side.subquery() for side in sides),
         relation,
-        _option(term, "strategy") or exp.null(),
-        _option(term, "recall") or exp.Literal.number("0.95"),
+        option(options, "strategy") or exp.null(),
+        option(options, "recall") or exp.Literal.number("0.95"),
         ai_call("_filter_options", ai_call("_relation", relation), *kept),
     )
     one = exp.select(exp.alias_(exp.Explode(this=pairs), "pair")).subquery("__ai_pairs")

@@ -17,7 +17,7 @@ from sqlglot import exp
 
 from sqlllm.rewrite.calls import ai_call, as_filter, asks, is_subquery_free, named
 from sqlllm.rewrite.conditions import joins, on_terms, where_terms
-from sqlllm.rewrite.source import ROW, copied, is_row_by_row, sort_keys, source, stars, top
+from sqlllm.rewrite.source import ROW, copied, hide, is_row_by_row, sort_keys, source, stars, top
 
 ROWS = "__ai_rows"
 
@@ -67,8 +67,7 @@ def early_stop(select: exp.Select) -> exp.Select:
     kept = kept.with_(ROWS, as_=inner, materialized=True)
 
     outer = select.copy()
-    alias = wrapped.alias.copy() if wrapped.alias else exp.to_identifier("__ai_kept")
-    outer.set("from_", exp.From(this=exp.Subquery(this=kept, alias=exp.TableAlias(this=alias))))
+    outer.set("from_", wrapped.reading(kept, "__ai_kept"))
     outer.set("joins", None)
     outer.set("where", None)
     if select.args.get("limit"):
@@ -76,8 +75,7 @@ def early_stop(select: exp.Select) -> exp.Select:
         outer.set("order", exp.Order(expressions=[exp.Ordered(this=exp.column(ROW))]))
         outer.set("limit", None)
         outer.set("offset", None)
-    for star in [p for p in outer.expressions if isinstance(p, exp.Star)]:
-        star.set("except_", [exp.column(ROW)])
+    hide(outer, [ROW])
     return outer
 
 

@@ -31,7 +31,7 @@ from sqlllm.rewrite.parser import AiDuckDB
 from sqlllm.rewrite.qualify import qualified, visible_ctes
 from sqlllm.rewrite.search import is_collected, searches, texts_of
 from sqlllm.rewrite.statement import parse
-from sqlllm.rewrite.timing import Shape, Timing, is_key, own_calls, own_group_calls
+from sqlllm.rewrite.timing import Shape, Timing, is_key, own_calls
 from sqlllm.rewrite.used import mark_used, used_columns
 from sqlllm.rewrite.writes import as_select
 
@@ -86,7 +86,7 @@ def _of_block(written: exp.Select, columns: Columns) -> Iterator[Estimate]:
     limited, stopped = after_limit(block), early_stop(block)
     seen, shape = set(), Shape.of(block)
     unused, reason = used_columns(written) is None, why_not(block)
-    for call, top, part in [*own_calls(block), *own_group_calls(block)]:
+    for call, top, part in [*own_calls(block), *own_calls(block, group_calls)]:
         text = call.meta.get("written") or call.sql(AiDuckDB)
         if text in seen:
             continue

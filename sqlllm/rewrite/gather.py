@@ -77,6 +77,12 @@ class Asked:
         return (*self.node.expression.expressions, *self.guard)
 
 
+def _levels(found: list[Asked]) -> Iterator[list[Asked]]:
+    """Those that are asked together, each once, and after those that they need."""
+    for depth in sorted({call.depth for call in found}):
+        yield list({call.key: call for call in found if call.depth == depth}.values())
+
+
 def _depth(node: exp.Expr) -> int:
     """The longest chain of calls within calls."""
     found = list(calls(node))
@@ -112,13 +118,11 @@ class Gatherer:
         found = list(_found(block))
         for when in Timing:
             now = [call for call in found if call.when is when and call.key not in known]
-            for depth in sorted({call.depth for call in now}):
-                level = {call.key: call for call in now if call.depth == depth}
-                known |= set(level)
+            for level in _levels(now):
+                known |= {call.key for call in level}
                 source = _until(block, when)
                 if source is not None:
-                    done = self._step(block, source, list(level.values()), lazy)
-                    block.where(done, copy=False)
+                    block.where(self._step(block, source, level, lazy), copy=False)
         return block if len(block.ctes) > before else select
 
     def _condition(self, block: exp.Select, lazy: bool) -> set[tuple[str, ...]]:
@@ -129,9 +133,8 @@ class Gatherer:
             return set()
         found = [Asked(call, tuple(guards(call, term)), when) for call in calls(term)]
         source = _without(block, term)
-        for depth in sorted({call.depth for call in found}):
-            level = {call.key: call for call in found if call.depth == depth}
-            done = self._step(block, source.copy(), list(level.values()), lazy)
+        for level in _levels(found):
+            done = self._step(block, source.copy(), level, lazy)
             source.where(done.copy(), copy=False)
         for node in [call for call in calls(term) if not _is_nested(call, term)]:
             node.replace(_staged(node, done.copy()))

@@ -20,7 +20,7 @@ from sqlglot import exp
 
 from sqlllm.errors import CallError, did_you_mean
 from sqlllm.rewrite import Columns
-from sqlllm.rewrite.calls import ai_call, is_named, named
+from sqlllm.rewrite.calls import ai_call, named, option
 from sqlllm.rewrite.qualify import visible_ctes
 
 SHARED = ("text", "model", "truncate", "on_error")  # arguments of ai._search_texts
@@ -88,8 +88,7 @@ def _check(table: exp.Table, select: exp.Select, columns: Columns) -> None:
 
 
 def _argument(table: exp.Table, name: str) -> exp.Expr | None:
-    found = [a.expression for a in table.this.expressions if is_named(a, name)]
-    return found[0] if found else None
+    return option(table.this.expressions, name)
 
 
 def _is_name(argument: exp.Expr) -> bool:

@@ -8,7 +8,7 @@ its table, since names aren't looked up; else the block is left as it stands.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,11 @@ class Source:
     columns: tuple[exp.Expr, ...]
     alias: exp.Identifier | None
     several: bool
+
+    def reading(self, query: exp.Select, otherwise: str) -> exp.From:
+        """FROM of a block that reads `query` instead, by the alias it needs or `otherwise`."""
+        alias = self.alias.copy() if self.alias else exp.to_identifier(otherwise)
+        return exp.From(this=exp.Subquery(this=query, alias=exp.TableAlias(this=alias)))
 
 
 def source(select: exp.Select) -> Source | None:
@@ -114,6 +119,12 @@ def copied(part: Any) -> Any:
     if isinstance(part, list):
         return [each.copy() for each in part]
     return part.copy() if isinstance(part, exp.Expr) else part
+
+
+def hide(select: exp.Select, names: Collection[str]) -> None:
+    """Leave columns that a rule has added out of `*`, in place."""
+    for star in [p for p in select.expressions if isinstance(p, exp.Star)]:
+        star.set("except_", [exp.column(name) for name in names])
 
 
 def stars(select: exp.Select) -> list[exp.Star]:

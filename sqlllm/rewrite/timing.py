@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from sqlllm.rewrite.calls import ancestors, calls, group_calls
+from sqlllm.rewrite.calls import ancestors, calls
 
 if TYPE_CHECKING:
     from typing import Self
@@ -27,19 +27,13 @@ class Timing(Enum):
 CLAUSES = ("expressions", "distinct", "where", "joins", "group", "having", "qualify", "order")
 
 
-def own_calls(select: exp.Select) -> Iterator[tuple[exp.Dot, exp.Expr, str]]:
+def own_calls(
+    select: exp.Select, found: Callable[[exp.Expr], Iterator[exp.Dot]] = calls
+) -> Iterator[tuple[exp.Dot, exp.Expr, str]]:
     """The calls of the block itself, not of its subqueries: each with the expression and the
-    clause that it is in."""
+    clause that it is in. `found` may be `group_calls`."""
     for top, part in expressions(select):
-        for call in calls(top):
-            if call.find_ancestor(exp.Query) is select:
-                yield call, top, part
-
-
-def own_group_calls(select: exp.Select) -> Iterator[tuple[exp.Dot, exp.Expr, str]]:
-    """The same of the calls that ask about groups."""
-    for top, part in expressions(select):
-        for call in group_calls(top):
+        for call in found(top):
             if call.find_ancestor(exp.Query) is select:
                 yield call, top, part
 

@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from sqlllm.rewrite.calls import ancestors
 from sqlllm.rewrite.parser import AiDuckDB
-from sqlllm.rewrite.source import copied, source, stars
+from sqlllm.rewrite.source import copied, hide, source, stars
 from sqlllm.rewrite.timing import is_grouped, own_calls
 
 
@@ -45,10 +45,8 @@ def windows(select: exp.Select) -> exp.Select:
     for call, _, _ in list(own_calls(new)):
         if call.sql() in names:
             call.replace(exp.column(names[call.sql()]))
-    for star in [p for p in new.expressions if isinstance(p, exp.Star)]:
-        star.set("except_", [exp.column(name) for name in names.values()])
-    alias = wrapped.alias.copy() if wrapped.alias else exp.to_identifier("__ai_below")
-    new.set("from_", exp.From(this=exp.Subquery(this=inner, alias=exp.TableAlias(this=alias))))
+    hide(new, names.values())
+    new.set("from_", wrapped.reading(inner, "__ai_below"))
     return new
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from sqlllm.rewrite.gather import Gatherer
+from sqlllm.rewrite.source import copied
 from sqlllm.rewrite.used import mark_used
 
 
@@ -21,8 +22,7 @@ def as_select(tree: exp.Update | exp.Delete) -> exp.Select:
         joined = table if isinstance(table, exp.Join) else exp.Join(this=table)
         select.append("joins", joined.copy())
     for part in ("with_", "where"):
-        value = tree.args.get(part)
-        select.set(part, value.copy() if value is not None else None)
+        select.set(part, copied(tree.args.get(part)))
     mark_used(select)
     return select
 
