@@ -30,7 +30,7 @@ from sqlllm.rewrite.over_lists import open_aggregates
 from sqlllm.rewrite.parser import AiDuckDB
 from sqlllm.rewrite.qualify import qualified, visible_ctes
 from sqlllm.rewrite.search import is_collected, searches, texts_of
-from sqlllm.rewrite.statement import parse
+from sqlllm.rewrite.statement import Left, parse
 from sqlllm.rewrite.timing import Shape, Timing, is_key, own_calls
 from sqlllm.rewrite.used import mark_used, used_columns
 from sqlllm.rewrite.writes import as_select
@@ -63,11 +63,9 @@ class Estimate:
 
 def estimates(statement: str, columns: Columns) -> Iterator[Estimate]:
     """One for each call of a statement, blocks in the order in which they are written."""
-    tree = parse(statement, [])
-    if tree is None:
-        return
-    with suppress(RecursionError):  # so deeply nested that no rule is applied
-        yield from _of_tree(tree, columns)
+    if "ai." in statement.lower():
+        with suppress(Left, RecursionError):  # no rule is applied
+            yield from _of_tree(parse(statement), columns)
 
 
 def _of_tree(tree: exp.Expr, columns: Columns) -> Iterator[Estimate]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Collection
 from itertools import count
 
 import sqlglot
@@ -37,9 +37,14 @@ ODD = ("<=>", "^@")
 MOVING = frozenset({"windows", "after_limit", "early_stop"})
 """Rules that put FROM into a subquery, whose `*` has no rowid and no filename of a file."""
 
-TOO_DEEP = "left as it stands: it is nested too deeply"
+ANYWHERE = ("aliases", "guards")
+"""Rules that need not know whether a row outside is meant."""
 
 Rule = Callable[[exp.Select], exp.Select]
+
+
+class Left(Exception):
+    """Why a statement is left as it stands."""
 
 
 def rewrite(
@@ -56,50 +61,46 @@ def rewrite(
 
     A fault in a rule is logged (`sqlllm.rewrite`), and the statement left as it stands.
     """
+    if "ai." not in statement.lower():
+        return statement, []
     try:
-        return _rewrite(statement, on, columns, notes, lazy=lazy)
+        return _rewrite(statement, on, columns, lazy=lazy)
     except SqlllmError:
         raise
+    except Left as left:
+        why = str(left)
     except RecursionError:
-        notes.append(TOO_DEEP)
-        return statement, []
+        why = "it is nested too deeply"
     except Exception as error:
         logger = logging.getLogger("sqlllm.rewrite")
         logger.warning("a rule failed on %s: %r", excerpt(statement), error)
         logger.debug("where it failed", exc_info=True)
-        notes.append(f"left as it stands: a rule failed ({type(error).__name__}); please report it")
-        return statement, []
+        why = f"a rule failed ({type(error).__name__}); please report it"
+    notes.append(f"left as it stands: {why}")
+    return statement, []
 
 
 def _rewrite(
-    statement: str, on: Collection[str], columns: Columns, notes: list[str], *, lazy: bool
+    statement: str, on: Collection[str], columns: Columns, *, lazy: bool
 ) -> tuple[str, list[str]]:
     explained = EXPLAIN.match(statement)
     prefix = explained[0] if explained else ""
     text = statement[len(prefix) :]
-    tree = parse(text, notes)
-    if tree is None:
-        return statement, []
+    tree = parse(text)
     shown = shown_of(tree)
     query = query_of(text) if shown is not tree else text
-    try:
-        if not _is_read_alike(tree, text):
-            notes.append("left as it stands: to DuckDB it is another query than to sqlglot")
-            return statement, []
-        plain = written(shown) if has_unnamed(shown) else ""
-    except UnsupportedError as error:
-        notes.append(f"left as it stands: {first_line(error)}")
-        return statement, []
+    if not _is_read_alike(tree, text):
+        raise Left("to DuckDB it is another query than to sqlglot")
+    plain = written(shown) if has_unnamed(shown) else ""
     renamed = "aggregates" in on and open_aggregates(tree, result_of(shown), columns)
     if any(True for _ in unopened(tree)):
-        notes.append("left as it stands: the rule `aggregates` is off")
-        return statement, []
+        raise Left("the rule `aggregates` is off")
     fired, qualifies = _apply(tree, on, columns, lazy)
-    guarded = any(is_unnamed(p) and is_guarded(p) for p in result_of(shown_of(tree)))
-    renamed = renamed or qualifies or guarded
     if not fired:
         return statement, []
     shown = shown_of(tree)
+    guarded = any(is_unnamed(p) and is_guarded(p) for p in result_of(shown))
+    renamed = renamed or qualifies or guarded
     # DuckDB names a window as its function is written, others in lower case.
     named = not any(p.find(exp.Window) for p in result_of(shown) if is_unnamed(p))
     other = bool(plain) and (renamed or not named or not same_words(numbered(query), plain))
@@ -107,19 +108,14 @@ def _rewrite(
     bound = written(shown) if other and "aliases" in fired else query
     if other and not keep_names(shown, bound, columns):
         if guarded:
-            return _rewrite(statement, set(on) - {"guards"}, columns, notes, lazy=lazy)
-        notes.append("left as it stands: a column without a name would be renamed; write AS")
-        return statement, []
-    try:
-        made = written(tree)
-        if not MOVING.isdisjoint(fired) and isinstance(shown, exp.Query):  # else it is run, too
-            moved = made if shown is tree else written(shown)
-            if _is_unbound(moved, query, columns):
-                return _rewrite(statement, set(on) - MOVING, columns, notes, lazy=lazy)
-        return prefix + made, fired
-    except UnsupportedError as error:
-        notes.append(f"left as it stands: {first_line(error)}")
-        return statement, []
+            return _rewrite(statement, set(on) - {"guards"}, columns, lazy=lazy)
+        raise Left("a column without a name would be renamed; write AS")
+    made = written(tree)
+    if not MOVING.isdisjoint(fired) and isinstance(shown, exp.Query):  # else it is run, too
+        moved = made if shown is tree else written(shown)
+        if _is_unbound(moved, query, columns):
+            return _rewrite(statement, set(on) - MOVING, columns, lazy=lazy)
+    return prefix + made, fired
 
 
 def _is_read_alike(tree: exp.Expr, text: str) -> bool:
@@ -140,53 +136,55 @@ def written(tree: exp.Expr) -> str:
     """The text of a tree.
 
     Raises:
-        UnsupportedError: sqlglot would leave a part of it out.
+        Left: sqlglot would leave a part of it out.
     """
-    return tree.sql(AiDuckDB, unsupported_level=ErrorLevel.IMMEDIATE)
+    try:
+        return tree.sql(AiDuckDB, unsupported_level=ErrorLevel.IMMEDIATE)
+    except UnsupportedError as error:
+        raise Left(first_line(error)) from error
 
 
-def parse(statement: str, notes: list[str]) -> exp.Expr | None:
-    """The tree of a statement that may be rewritten."""
-    if "ai." not in statement.lower():
-        return None
+def parse(statement: str) -> exp.Expr:
+    """The tree of a statement.
+
+    Raises:
+        Left: It may not be rewritten.
+    """
     if any(operator in statement for operator in ODD):
-        notes.append(f"left as it stands: sqlglot reads {' or '.join(ODD)} otherwise than DuckDB")
-        return None
+        msg = f"sqlglot reads {' or '.join(ODD)} otherwise than DuckDB"
+        raise Left(msg)
     logger = logging.getLogger("sqlglot")
     logger.addFilter(_silent)  # it warns of statements that it reads as a single word
     try:
         tree = sqlglot.parse_one(numbered(statement), dialect=AiDuckDB)
-    except SqlglotError:
-        notes.append("left as it stands: sqlglot can't parse the statement")
-        return None
-    except RecursionError:
-        notes.append(TOO_DEEP)
-        return None
+    except SqlglotError as error:
+        raise Left("sqlglot can't parse the statement") from error
     finally:
         logger.removeFilter(_silent)
+    why = _why_left(tree, statement)
+    if why is not None:
+        raise Left(why)
+    return tree
+
+
+def _why_left(tree: exp.Expr, statement: str) -> str | None:
+    """What sqlglot reads or writes otherwise than DuckDB, or what isn't for the rules; or None."""
     if any(map(binds_otherwise, tree.find_all(exp.JSONExtract))):
-        notes.append("left as it stands: `a -> b` takes in what is beside it; write (a -> b)")
-        return None
+        return "`a -> b` takes in what is beside it; write (a -> b)"
     if any(isinstance(found.this, exp.Cast) for found in tree.find_all(exp.Interval)):
-        notes.append("left as it stands: sqlglot takes the cast behind an INTERVAL into it")
-        return None
+        return "sqlglot takes the cast behind an INTERVAL into it"
     if any(c.name.upper() == "DEFAULT" and not c.this.quoted for c in tree.find_all(exp.Column)):
-        notes.append("left as it stands: sqlglot takes DEFAULT for a column")
-        return None
+        return "sqlglot takes DEFAULT for a column"
     if isinstance(tree, exp.Merge) and re.search(r"\bBY\s+NAME\b", statement, re.IGNORECASE):
-        notes.append("left as it stands: sqlglot can't write INSERT BY NAME in MERGE")
-        return None
+        return "sqlglot can't write INSERT BY NAME in MERGE"
     writes = exp.Insert | exp.Update | exp.Delete | exp.Merge
     if any(isinstance(cte.this, writes) for cte in tree.find_all(exp.CTE)):
-        notes.append("left as it stands: WITH writes, and DuckDB runs it to tell its columns")
-        return None
+        return "WITH writes, and DuckDB runs it to tell its columns"
     if isinstance(tree, exp.Command):
-        notes.append(f"left as it stands: {tree.name.upper()} statements")
-        return None
+        return f"{tree.name.upper()} statements"
     if isinstance(tree, exp.Create) and tree.kind != "TABLE":
-        notes.append(f"left as it stands: CREATE {tree.kind} keeps the text, for later queries")
-        return None
-    return tree
+        return f"CREATE {tree.kind} keeps the text, for later queries"
+    return None
 
 
 def _silent(_record: logging.LogRecord) -> bool:
@@ -204,45 +202,34 @@ def _apply(
     numbers = count(1)
     gatherer = Gatherer(numbers, lazy and isinstance(tree, exp.Query))
     mark_used(tree)
-    fired: list[str] = []
-    renamed = False
-    passes: tuple[dict[str, Rule], ...] = (
-        {"aliases": lambda block: aliases(block, columns)},
-        {"guards": cheap_first},
-        {"candidates": lambda block: candidates(block, numbers)},
-        {"windows": windows},
-        {"after_limit": after_limit, "early_stop": early_stop},
-        {"search": lambda block: search(block, numbers, columns)},
-        {"gather": gatherer.gather},
+    rules: tuple[tuple[str, Rule], ...] = (
+        ("aliases", lambda block: aliases(block, columns)),
+        ("guards", cheap_first),
+        ("candidates", lambda block: candidates(block, numbers)),
+        ("windows", windows),
+        ("after_limit", after_limit),
+        ("early_stop", early_stop),
+        ("search", lambda block: search(block, numbers, columns)),
+        ("gather", gatherer.gather),
     )
-    for step in passes:
-        rules = {name: rule for name, rule in step.items() if name in on}
-        for block in reversed(list(tree.find_all(exp.Select))) if rules else ():
-            anywhere = "guards" in rules or "aliases" in rules
-            if _in_recursion(block) or not (anywhere or _stands_alone(block)):
+    fired, renamed = [], False
+    for name, rule in rules:
+        if name not in on:
+            continue
+        for block in reversed(list(tree.find_all(exp.Select))):
+            if _in_recursion(block) or not (name in ANYWHERE or _stands_alone(block)):
                 continue
-            name, new = _first(rules, block)
-            if new is block and _may_be_qualified(block, step):
-                written_out = qualified(block, columns)
-                if written_out is not None:
-                    name, changed = _first(rules, written_out)
-                    new = block if changed is written_out else changed
-                    renamed = renamed or new is not block
+            new = rule(block)
+            if new is block and _may_be_qualified(block, name):
+                full = qualified(block, columns)
+                if full is not None and (changed := rule(full)) is not full:
+                    new, renamed = changed, True
             if new is not block:
-                fired += [name] if name not in fired else []
+                fired.append(name)
                 _replace(block, new)
     if "gather" in on and isinstance(tree, exp.Update | exp.Delete):
         fired += ["gather"] if gather_write(tree, gatherer) else []
-    return fired, renamed
-
-
-def _first(rules: dict[str, Rule], block: exp.Select) -> tuple[str, exp.Select]:
-    """The first rule that changes the block, and what it makes of it."""
-    for name, rule in rules.items():
-        new = rule(block)
-        if new is not block:
-            return name, new
-    return "", block
+    return list(dict.fromkeys(fired)), renamed
 
 
 def _replace(block: exp.Select, new: exp.Select) -> None:
@@ -265,19 +252,17 @@ def _is_part(block: exp.Select) -> bool:
     return isinstance(parent, exp.SetOperation)
 
 
-def _may_be_qualified(block: exp.Select, step: Container[str]) -> bool:
-    """Whether a rule of the step may need tables with its columns, and all else has a name."""
+def _may_be_qualified(block: exp.Select, rule: str) -> bool:
+    """Whether a rule may need tables with the block's columns, and all else has a name."""
     if not block.args.get("joins") or not asks(block):
         return False
-    if "aliases" in step:
-        return False
-    if ("candidates" in step and not has_strategy(block)) or "guards" in step or "gather" in step:
-        return False
-    if "windows" in step and block.find(exp.Window) is None:
-        return False
-    if "after_limit" in step and not block.args.get("limit"):
-        return False
-    return block.parent is None or not any(map(is_unnamed, block.expressions))
+    if rule == "candidates":
+        wanted = has_strategy(block)
+    elif rule == "windows":
+        wanted = block.find(exp.Window) is not None
+    else:
+        wanted = rule in ("after_limit", "early_stop") and bool(block.args.get("limit"))
+    return wanted and (block.parent is None or not any(map(is_unnamed, block.expressions)))
 
 
 def _in_recursion(block: exp.Select) -> bool:
