@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from functools import cached_property
 from typing import Any
 
 import sqlllm
 from sqlllm.rewrite import RULES, TEXTUAL
+from sqlllm.runtime.history import Ran
 
 TABLES = """
 CREATE TABLE t AS SELECT * FROM (VALUES
@@ -32,12 +34,18 @@ class Both:
 
     def __init__(self, tables: str) -> None:
         self.fake = sqlllm.FakeModel(answer)
-        models = {"fake": self.fake}
-        self.on = sqlllm.connect(models=models, model="fake")
-        self.off = sqlllm.connect(models=models, model="fake", rewrite=TEXTUAL)
-        self.alone = {r: sqlllm.connect(models=models, model="fake", rewrite=[r]) for r in RULES}
-        for db in (self.on, self.off, *self.alone.values()):
-            db.execute(tables)
+        self._tables = tables
+        self.on, self.off = self._made(), self._made(rewrite=TEXTUAL)
+
+    @cached_property
+    def alone(self) -> dict[str, sqlllm.Connection]:
+        """With each rule and no other."""
+        return {rule: self._made(rewrite=[rule]) for rule in RULES}
+
+    def _made(self, **options: Any) -> sqlllm.Connection:
+        db = sqlllm.connect(models={"fake": self.fake}, model="fake", **options)
+        db.execute(self._tables)
+        return db
 
     def run(self, db: sqlllm.Connection, query: str) -> tuple[list[Any], list[str], int]:
         """Rows, column names, and how many inputs were sent."""
@@ -46,3 +54,10 @@ class Both:
         db.execute(query)
         names = [column[0] for column in db.description]
         return db.fetchall(), names, len(self.fake.inputs)
+
+    def planned(self, query: str) -> tuple[list[Any], list[str], int, Ran]:
+        """The same with rewriting, and what was made of the query."""
+        rows, names, sent = self.run(self.on, query)
+        ran = self.on.history.now(self.on._id)
+        assert ran is not None
+        return rows, names, sent, ran
