@@ -17,8 +17,8 @@ import sqlllm
 from sqlllm.bench import Options, Report, configs, engines, limits, machine, models, run, texts
 from sqlllm.bench.limits import Part, Peaks, Shape
 from sqlllm.bench.memory import Footprint
-from sqlllm.bench.method import OURS, Answered, Method, Skipped, Workload
-from sqlllm.bench.report import Line, Table, grown
+from sqlllm.bench.method import OURS, Answered, Line, Method, Skipped, Table, Workload
+from sqlllm.bench.report import grown
 from sqlllm.bench.rounds import Rounds
 from sqlllm.bench.targets import targets
 from sqlllm.bench.writing import valid
@@ -109,7 +109,7 @@ def test_texts_that_can_not_be_made_are_refused() -> None:
         texts.texts([1] * 1000, lambda text: len(text.split()))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere freed memory may stay")
 def test_peak_memory_sees_what_is_freed_again() -> None:
     import numpy as np
 
@@ -137,9 +137,9 @@ def test_valid(answer: str | None, fits: bool) -> None:
 
 
 def report() -> Report:
-    ours = Line("ai.classify", "sqlllm", rows=100, tokens=1000, flops=50.0)
+    ours = Line("ai.classify", "sqlllm", 100, tokens=1000, flops=50.0)
     ours.seconds = {0: 1.0, 1: 2.0, 2: 1.0}
-    rows = Line("generate", "rows", "on 10 of 100 rows", rows=10, tokens=100)
+    rows = Line("generate", "rows", 10, tokens=100)
     rows.seconds = {0: 2.0, 1: 3.0}  # the third round was interrupted
     table = Table("classify", {"rows": 100}, [ours, rows], [Part(50, 0)], {0: 90, 1: 50, 2: 100})
     found = Report({}, {}, Peaks(100, 1), 50, tables=[table])
@@ -196,16 +196,17 @@ def test_a_baseline_that_fails_is_left_out_and_ours_may_not_fail() -> None:
 
     def built(ours: Callable[[], Answered]) -> Workload:
         methods = [
-            Method("ai.embed", OURS, ours, lambda: None),
-            Method("a", "rows", fail, lambda: None),
-            Method("b", "static", fail, fail),
+            Method(Line("ai.embed", OURS, 1), ours, lambda: None),
+            Method(Line("a", "rows", 1), fail, lambda: None),
+            Method(Line("b", "static", 1), fail, fail),
         ]
-        return Workload("embed", 1, {}, lambda _: [Part(1, 1)], methods)
+        table = Table.of("embed", {"rows": 1}, methods, {}, [])
+        return Workload(table, methods, lambda _: [Part(1, 1)], lambda *_: {})
 
     found = Report({}, {}, Peaks(1, 1), 1)
     said: list[str] = []
     rounds = Rounds(Options(rounds=2), "cpu", "float32", found, said.append)
-    rounds.workload("embed", lambda: built(lambda: Answered(1.0, 1, 1, 1.0, [])))
+    rounds.workload("embed", lambda: built(lambda: Answered(1.0, 1, 1.0, [])))
     (table,) = found.tables
     assert table.skipped == {"rows": "OSError: out of luck", "static": "OSError: out of luck"}
     assert [len(line.seconds) for line in table.lines] == [2, 0, 0]
@@ -216,9 +217,12 @@ def test_a_baseline_that_fails_is_left_out_and_ours_may_not_fail() -> None:
 
 def test_other_engines_are_asked_for_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither is installed here: modules of their shape stand in."""
-    assert engines.missing("vllm") == "the package vllm is not installed"
-    with pytest.raises(Skipped, match="--gguf"):
-        engines.llamacpp(None, [2])
+    model: Any = SimpleNamespace(
+        files=".", plain_dtype="float32", folder=None, ends=[2], config=SimpleNamespace()
+    )
+    model.config.get_text_config = lambda: SimpleNamespace(max_position_embeddings=64)
+    with pytest.raises(Skipped, match="the package vllm is not installed"):
+        engines.start("vllm", model, None)
 
     class Llama:
         def __init__(self, **_: Any) -> None: ...
@@ -233,19 +237,21 @@ def test_other_engines_are_asked_for_tokens(monkeypatch: pytest.MonkeyPatch) -> 
             rows = [prompt["prompt_token_ids"][: asked.max_tokens] for prompt in prompts]
             return [SimpleNamespace(outputs=[SimpleNamespace(token_ids=row)]) for row in rows]
 
-    model: Any = SimpleNamespace(
-        files=".",
-        plain_dtype="float32",
-        folder=None,
-        config=SimpleNamespace(get_text_config=object),
-    )
-    model.config.get_text_config = lambda: SimpleNamespace(max_position_embeddings=64)
-    monkeypatch.setitem(sys.modules, "llama_cpp", SimpleNamespace(Llama=Llama))
-    vllm = SimpleNamespace(LLM=LLM, SamplingParams=lambda **given: SimpleNamespace(**given))
-    monkeypatch.setitem(sys.modules, "vllm", vllm)
-    for write in (engines.llamacpp(Path("x.gguf"), [2]), engines.vllm(model, [2])):
+    for module, names in {
+        "llama_cpp": {"Llama": Llama},
+        "vllm": {"LLM": LLM, "SamplingParams": lambda **given: SimpleNamespace(**given)},
+    }.items():
+        stand_in = SimpleNamespace(**names, __spec__=True)  # it is installed
+        monkeypatch.setitem(sys.modules, module, stand_in)
+    with pytest.raises(Skipped, match="--gguf"):
+        engines.start("llamacpp", model, None)
+    for kind in engines.MODULES:
+        write = engines.start(kind, model, Path("x.gguf"))
         assert write([[5, 6], [7]], 8) == [[5, 6], [7]]
         assert write([[5, 6, 7]], 2) == [[5, 6]]
+    monkeypatch.setattr(LLM, "__init__", lambda _: None)
+    with pytest.raises(Skipped, match="it did not start: TypeError"):
+        engines.start("vllm", model, None)
 
 
 def test_the_command(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,8 +36,8 @@ def run(options: Options, say: Say = lambda _: None) -> Report:
     from sqlllm.engine.device import device, precision
 
     place = device()
-    _check(options)
-    dtype = options.dtype or _asked_for(options) or precision(place)
+    asked = _checked(options)
+    dtype = options.dtype or asked or precision(place)
     if dtype == "int8":
         int8.check(place)
     options = replace(options, dtype=dtype, rounds=1 if options.quick else options.rounds)
@@ -65,36 +65,32 @@ def run(options: Options, say: Say = lambda _: None) -> Report:
     return report
 
 
-def _check(options: Options) -> None:
-    """Refuse names that can't be loaded before minutes are spent."""
-    from sqlllm.bench import configs, models
+def _checked(options: Options) -> str | None:
+    """Refuse names that can't be loaded before minutes are spent.
 
-    if {"classify", "filter", "complete", "extract"} & set(options.workloads):
-        if options.config:
-            configs.config_values(options.config)
-        else:
-            models.language_folder(options.model)
-    if {"embed", "memory"} & set(options.workloads):
-        models.folder_of(options.embed_model)
-    if "memory" in options.workloads and options.memory_model not in configs.CONFIGS:
-        models.language_folder(options.memory_model)
-
-
-def _asked_for(options: Options) -> str | None:
-    """The precision in the URIs of the models that are measured.
+    Returns:
+        The precision in the URIs of the models that are measured.
 
     Raises:
-        ConfigError: There are two: a run has one peak.
+        ConfigError: There are two, and no `dtype`: a run has one peak.
     """
     from sqlllm.bench import configs, models
 
-    used = set(options.workloads)
-    names = [] if options.config or not used - {"embed", "memory"} else [options.model]
-    names += [options.embed_model] if used & {"embed", "memory"} else []
-    if "memory" in used and options.memory_model not in configs.CONFIGS:
+    memory = "memory" in options.workloads
+    names = []
+    if options.language and options.config:
+        configs.config_values(options.config)
+    elif options.language:
+        names.append(options.model)
+    if memory and options.memory_model not in configs.CONFIGS:
         names.append(options.memory_model)
+    for name in names:
+        models.language_folder(name)
+    if memory or "embed" in options.workloads:
+        models.folder_of(options.embed_model)
+        names.append(options.embed_model)
     asked = sorted({uri.dtype for uri in map(models.uri_of, names) if uri.dtype})
-    if len(asked) > 1:
+    if len(asked) > 1 and not options.dtype:
         msg = f"the models' URIs ask for {' and '.join(asked)}"
         raise ConfigError(msg, hint="give one --dtype for all, or measure them apart by --only")
     return asked[0] if asked else None
@@ -105,14 +101,13 @@ def _builders(
 ) -> Iterator[tuple[str, Callable[[], Workload]]]:
     """How to make each workload; models are loaded when the first needs them."""
     from sqlllm.bench import models
-    from sqlllm.bench.choosing import choosing
-    from sqlllm.bench.embedding import embedding
-    from sqlllm.bench.prompts import Writers
+    from sqlllm.bench.choosing import Choosing
+    from sqlllm.bench.embedding import Embedding
+    from sqlllm.bench.prompts import Language
     from sqlllm.bench.sql import Sql
     from sqlllm.bench.writing import completing, extracting
 
-    language = [n for n in ("classify", "filter", "complete", "extract") if n in options.workloads]
-    if language:
+    if options.language:
         say(f"loading {options.config or options.model}")
         if options.config:
             model = models.random_causal(options.config, place, dtype)
@@ -120,22 +115,22 @@ def _builders(
             model = models.causal(options.model, place, dtype)
         if options.baselines:
             _ = model.plain  # here, not while a baseline's memory is watched
-        sql, writers = Sql({"bench": model.ours}), Writers(model, options)
-        makers: dict[str, Callable[..., Workload]] = {
-            "classify": partial(choosing, "classify"),
-            "filter": partial(choosing, "filter"),
-            "complete": completing,
-            "extract": extracting,
+        language = Language(model, Sql({"bench": model.ours}), options)
+        builders: dict[str, Callable[[], Workload]] = {
+            "classify": lambda: Choosing("classify", language).workload(),
+            "filter": lambda: Choosing("filter", language).workload(),
+            "complete": lambda: completing(language),
+            "extract": lambda: extracting(language),
         }
-        for name in language:
-            yield name, partial(makers[name], model, sql, options, writers)
-        sql.db.close()
-        del model, sql, writers
+        for name in options.language:
+            yield name, builders[name]
+        language.sql.db.close()
+        del model, language, builders
     if "embed" in options.workloads:
         say(f"loading {options.embed_model}")
         embedder = models.sentence(options.embed_model, place, dtype)
         sql = Sql({"embedder": embedder.ours})
-        yield "embed", partial(embedding, embedder, sql, options)
+        yield "embed", lambda: Embedding(embedder, sql, options).workload()
         sql.db.close()
 
 

@@ -4,136 +4,122 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from sqlllm.bench import limits
 from sqlllm.bench.baselines import SIZES, best_size
-from sqlllm.bench.method import OURS, Answered, Method, Workload
+from sqlllm.bench.method import OURS, Answered, Line, Method, Table, Workload
 from sqlllm.bench.models import Sentence
 from sqlllm.bench.options import Options
 from sqlllm.bench.sql import Sql
 from sqlllm.bench.texts import lognormal, texts
+from sqlllm.engine.prompt import encode
 
 MEAN, MOST, DEFAULT_BATCH = 70, 256, 32
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 
 
-def embedding(model: Sentence, sql: Sql, options: Options) -> Workload:
-    """`ai.embed` of texts as long as real ones."""
-    special = model.tokenizer.num_special_tokens_to_add()
-    drawn = lognormal(options.on(options.embed_rows), mean=MEAN - special, most=MOST - special)
-    # A one-word text could not be distinct for long.
-    rows = texts([max(n, 4) for n in drawn], lambda text: _count(model, text), seed=2)
-    lengths = [_count(model, text) + special for text in rows]
-    sql.table("embed_rows", rows)
-    parts = limits.embedding(model.shape, lengths)
+class Embedding:
+    """`ai.embed` of texts as long as real ones, and `SentenceTransformer.encode`.
 
-    def ours() -> Answered:
-        seconds, answers, _, _ = sql.ask("ai.embed(x)", "embed_rows")
-        vectors = np.array(answers, np.float32)
-        return Answered(seconds, len(rows), sum(lengths), limits.issued(parts), vectors)
+    The latter with its defaults, in our precision at its best, and row by row.
+    """
 
-    encoders = _Encoders(model, rows, lengths, options)
-    return Workload(
-        name="embed",
-        rows=len(rows),
-        facts={
+    def __init__(self, model: Sentence, sql: Sql, options: Options) -> None:
+        self.model, self.sql, self.options = model, sql, options
+        special = model.tokenizer.num_special_tokens_to_add()
+        drawn = lognormal(options.on(options.embed_rows), mean=MEAN - special, most=MOST - special)
+
+        def count(text: str) -> int:
+            return len(encode(model.tokenizer, text))
+
+        # A one-word text could not be distinct for long.
+        self.rows = texts([max(n, 4) for n in drawn], count, seed=2)
+        self.lengths = [count(text) + special for text in self.rows]
+        sql.table("embed_rows", self.rows)
+        self.plain = model.encoder("float32")
+        self.tuned = model.encoder(model.dtype)
+
+    def workload(self) -> Workload:
+        """Ours, and the baselines that were asked for."""
+        rows, lengths, dtype = self.rows, self.lengths, self.model.dtype
+        methods = [Method(Line("ai.embed", OURS, len(rows)), self._ours, self._ours)]
+        if "static" in self.options.baselines:
+            name = f"encode, defaults (float32, batch {DEFAULT_BATCH})"
+            methods.append(
+                Method(
+                    Line(name, "static", len(rows)),
+                    lambda: self._encode(self.plain, rows, DEFAULT_BATCH),
+                    lambda: self.plain.encode(rows[:2]),
+                )
+            )
+            methods.append(
+                Method(
+                    Line(f"encode, {dtype}, best batch size", "tuned", len(rows)),
+                    lambda: self._encode(self.tuned, rows, self._size),
+                    lambda: self._size,
+                )
+            )
+        if "rows" in self.options.baselines:
+            some = rows[: 2 * self.options.row_by_row(self.model.place)]
+            methods.append(
+                Method(
+                    Line(f"encode, {dtype}, one row at a time", "rows", len(some)),
+                    lambda: self._encode(self.tuned, some, 1),
+                    lambda: self.tuned.encode(rows[0]),
+                )
+            )
+        facts = {
             "rows": len(rows),
             "mean_tokens": sum(lengths) / len(lengths),
             "longest": max(lengths),
-        },
-        least=lambda _: parts,
-        methods=[Method("ai.embed", OURS, ours, ours), *encoders.methods()],
-        agree=encoders.agree,
-        notes=[f"MFU and SOL of every line are against the peak in {model.dtype}"],
-    )
+        }
+        notes = [f"MFU and SOL of every line are against the peak in {dtype}"]
+        table = Table.of("embed", facts, methods, {}, notes)
+        parts = limits.embedding(self.model.shape, lengths)
+        return Workload(table, methods, lambda _: parts, self._agree)
 
+    def _ours(self) -> Answered:
+        seconds, answers, _ = self.sql.ask("ai.embed(x)", "embed_rows")
+        flops = limits.issued(limits.embedding(self.model.shape, self.lengths))
+        return Answered(seconds, sum(self.lengths), flops, np.array(answers, np.float32))
 
-def _count(model: Sentence, text: str) -> int:
-    return len(model.tokenizer.encode(text, add_special_tokens=False))
-
-
-class _Encoders:
-    """`SentenceTransformer.encode`: its defaults, our precision at its best, row by row."""
-
-    def __init__(
-        self, model: Sentence, rows: list[str], lengths: list[int], options: Options
-    ) -> None:
-        self._model, self._rows, self._lengths, self._options = model, rows, lengths, options
-        self._plain = model.encoder("float32")
-        self._ours = model.encoder(model.dtype)
-        self._size: int | None = None
-        self._exact: Vectors | None = None
-
-    def methods(self) -> list[Method]:
-        """The lines of the baselines that were asked for."""
-        rows, found = self._rows, []
-        if "static" in self._options.baselines:
-            found.append(
-                Method(
-                    f"encode, defaults (float32, batch {DEFAULT_BATCH})",
-                    "static",
-                    lambda: self._run(self._plain, rows, DEFAULT_BATCH),
-                    lambda: self._plain.encode(rows[:2]),
-                )
-            )
-            found.append(
-                Method(
-                    f"encode, {self._model.dtype}, best batch size",
-                    "tuned",
-                    lambda: self._run(self._ours, rows, self._best),
-                    lambda: self._best,
-                )
-            )
-        if "rows" in self._options.baselines:
-            some = rows[: 2 * self._options.row_by_row(self._model.place)]
-            found.append(
-                Method(
-                    f"encode, {self._model.dtype}, one row at a time",
-                    "rows",
-                    lambda: self._run(self._ours, some, 1),
-                    lambda: self._ours.encode(rows[0]),
-                    f"on {len(some)} of {len(rows)} rows",
-                )
-            )
-        return found
-
-    def _run(self, encoder: Any, rows: Sequence[str], size: int) -> Answered:
+    def _encode(self, encoder: Any, rows: Sequence[str], size: int) -> Answered:
         started = time.perf_counter()
         if size == 1:
             vectors = np.stack([encoder.encode(text) for text in rows])
         else:
             vectors = encoder.encode(list(rows), batch_size=size, show_progress_bar=False)
         seconds = time.perf_counter() - started
-        lengths = self._lengths[: len(rows)]
-        widths = limits.padded(lengths, size)
-        flops = limits.issued(limits.embedding(self._model.shape, widths))
-        return Answered(seconds, len(rows), sum(lengths), flops, _unit(vectors))
+        lengths = self.lengths[: len(rows)]
+        flops = limits.issued(limits.embedding(self.model.shape, limits.padded(lengths, size)))
+        tried = size if encoder is self.tuned and size > 1 else None
+        return Answered(seconds, sum(lengths), flops, _unit(vectors), tried)
 
-    @property
-    def _best(self) -> int:
-        if self._size is None:
-            # The same rows for every size: `encode` sorts them by length before it cuts batches.
-            some = self._rows[: max(SIZES[self._model.place])]
+    @cached_property
+    def _size(self) -> int:
+        """The best batch size in our precision."""
+        # The same rows for every size: `encode` sorts them by length before it cuts batches.
+        some = self.rows[: max(SIZES[self.model.place])]
+        return best_size(
+            lambda size: len(self.tuned.encode(some, batch_size=size, show_progress_bar=False)),
+            self.model.place,
+            len(self.rows),
+        )
 
-            def run(size: int) -> int:
-                self._ours.encode(some, batch_size=size, show_progress_bar=False)
-                return len(some)
+    @cached_property
+    def _exact(self) -> Vectors:
+        """What `encode` gives in float32."""
+        return _unit(self.plain.encode(self.rows, show_progress_bar=False))
 
-            self._size = best_size(run, self._model.place, len(self._rows))
-        return self._size
-
-    def agree(self, ours: Vectors, theirs: Vectors, kind: str) -> dict[str, float]:
+    def _agree(self, _: Vectors, theirs: Vectors, __: str) -> dict[str, float]:
         """Cosines to the vectors of `encode` in float32."""
-        if self._exact is None:
-            self._exact = _unit(self._plain.encode(self._rows, show_progress_bar=False))
-        vectors = ours if kind == OURS else theirs
-        cosines = (vectors * self._exact[: len(vectors)]).sum(axis=1)
-        found = {"cosine_min": float(cosines.min()), "cosine_mean": float(cosines.mean())}
-        return {"batch_size": self._best, **found} if kind == "tuned" else found
+        cosines = (theirs * self._exact[: len(theirs)]).sum(axis=1)
+        return {"cosine_min": float(cosines.min()), "cosine_mean": float(cosines.mean())}
 
 
 def _unit(vectors: Any) -> Vectors:

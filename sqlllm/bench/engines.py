@@ -17,13 +17,31 @@ Write = Callable[[Rows, int], list[list[int]]]
 """Prompts and the most tokens of an answer -> tokens written."""
 
 
-def missing(kind: str) -> str | None:
-    """Why an engine can't be used, or None."""
+def start(kind: str, model: Causal, gguf: Path | None) -> Write:
+    """An engine with the model loaded.
+
+    Args:
+        kind: A name of `MODULES`.
+        model: Which.
+        gguf: The same for llama.cpp.
+
+    Raises:
+        Skipped: It isn't installed, or doesn't start.
+    """
     module = MODULES[kind]
-    return None if importlib.util.find_spec(module) else f"the package {module} is not installed"
+    if not importlib.util.find_spec(module):
+        msg = f"the package {module} is not installed"
+        raise Skipped(msg)
+    if kind == "llamacpp" and gguf is None:
+        raise Skipped("llama.cpp needs a GGUF file of the model: give --gguf FILE")
+    try:
+        return _vllm(model) if kind == "vllm" else _llamacpp(gguf, model.ends)
+    except Exception as error:  # an engine may fail to start in many ways
+        msg = f"it did not start: {type(error).__name__}: {error}"
+        raise Skipped(msg) from error
 
 
-def vllm(model: Causal, ends: Sequence[int]) -> Write:
+def _vllm(model: Causal) -> Write:
     """vLLM's offline engine on the same files, with its prefix cache."""
     from vllm import LLM, SamplingParams  # type: ignore[import-not-found,unused-ignore]
 
@@ -40,19 +58,17 @@ def vllm(model: Causal, ends: Sequence[int]) -> Write:
 
     def write(rows: Rows, limit: int) -> list[list[int]]:
         asked: Any = SamplingParams(
-            temperature=0, max_tokens=limit, stop_token_ids=list(ends), detokenize=False
+            temperature=0, max_tokens=limit, stop_token_ids=model.ends, detokenize=False
         )
         prompts = [{"prompt_token_ids": list(row)} for row in rows]
         outputs = engine.generate(prompts, asked, use_tqdm=False)
-        return [until(list(output.outputs[0].token_ids), ends) for output in outputs]
+        return [until(list(output.outputs[0].token_ids), model.ends) for output in outputs]
 
     return write
 
 
-def llamacpp(gguf: Path | None, ends: Sequence[int]) -> Write:
+def _llamacpp(gguf: Path | None, ends: Sequence[int]) -> Write:
     """llama.cpp row by row; what a prompt shares with the one before it is read once."""
-    if gguf is None:
-        raise Skipped("llama.cpp needs a GGUF file of the model: give --gguf FILE")
     from llama_cpp import Llama  # type: ignore[import-not-found,unused-ignore]
 
     engine = Llama(model_path=str(gguf), n_ctx=4096, verbose=False)

@@ -26,7 +26,7 @@ def describe(device: str, dtype: str) -> dict[str, Any]:
     import torch
     import transformers
 
-    found: dict[str, Any] = {
+    return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
         "device": torch.cuda.get_device_name() if device == "cuda" else device,
@@ -35,7 +35,6 @@ def describe(device: str, dtype: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
-    return found
 
 
 def _cpu() -> str:
@@ -115,18 +114,16 @@ def synchronize(device: str) -> None:
     """Wait for the accelerator."""
     import torch
 
-    if device == "cuda":
-        torch.cuda.synchronize()
-    elif device == "mps":
-        torch.mps.synchronize()
+    if device != "cpu":
+        torch.accelerator.synchronize()
 
 
 def resident() -> int:
-    """Bytes that this process holds in memory; 0 where the system has no /proc."""
-    statm = Path("/proc/self/statm")
-    if not statm.is_file():
-        return 0
-    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    """Bytes that this process holds in memory."""
+    import psutil
+
+    held: int = psutil.Process().memory_info().rss
+    return held
 
 
 def settle() -> None:

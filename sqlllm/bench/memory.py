@@ -49,13 +49,13 @@ class Footprint:
         return max(self.peak_bytes - self.result_bytes, 0)
 
 
-def footprint(function: str, rows: int, *, dtype: str | None, model: str) -> Footprint:
+def footprint(function: str, rows: int, *, dtype: str, model: str) -> Footprint:
     """Measured in a new process.
 
     Args:
         function: A name of `CALLS`.
         rows: Of how many distinct texts.
-        dtype: One of `models.uri.DTYPES`; None: what sqlllm takes on this machine.
+        dtype: One of `models.uri.DTYPES`.
         model: One that SQL can name; for language models also a name of `CONFIGS`.
 
     Raises:
@@ -76,15 +76,15 @@ def footprint(function: str, rows: int, *, dtype: str | None, model: str) -> Foo
     return Footprint(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def measured(function: str, rows: int, *, dtype: str | None, model: str) -> Footprint:
+def measured(function: str, rows: int, *, dtype: str, model: str) -> Footprint:
     """Measured here: load, ask a few rows once, then the query in question."""
     from sqlllm.bench.configs import CONFIGS
     from sqlllm.bench.models import causal, random_causal, sentence
     from sqlllm.bench.sql import Sql
-    from sqlllm.engine.device import device, precision
+    from sqlllm.engine.device import device
+    from sqlllm.engine.prompt import encode
 
     place = device()
-    dtype = dtype or precision(place)
     loaded: Any
     if function == "embed":
         loaded = sentence(model, place, dtype)
@@ -93,11 +93,7 @@ def measured(function: str, rows: int, *, dtype: str | None, model: str) -> Foot
         load = random_causal if model in CONFIGS else causal
         loaded = load(model, place, dtype)
         sql, answer = Sql({"bench": loaded.ours}), ANSWER_BYTES[function]
-    made = texts(
-        [WORDS] * (rows + 512),
-        lambda text: len(loaded.tokenizer.encode(text, add_special_tokens=False)),
-        seed=3,
-    )
+    made = texts([WORDS] * (rows + 512), lambda x: len(encode(loaded.tokenizer, x)), seed=3)
     sql.table("few", made[:512])
     sql.table("many", made[512:])
     del made

@@ -27,7 +27,6 @@ class Causal:
     """A language model, once for each side.
 
     Attributes:
-        name: As the user called it.
         ours: What `connect(models=...)` gets.
         tokenizer: Of both.
         shape: Its sizes.
@@ -39,7 +38,6 @@ class Causal:
         config: Its transformers configuration.
     """
 
-    name: str
     ours: Model
     tokenizer: Any
     shape: Shape
@@ -87,7 +85,6 @@ class Causal:
 class Sentence:
     """An embedding model, once for each side."""
 
-    name: str
     ours: Model
     tokenizer: Any
     shape: Shape
@@ -130,7 +127,6 @@ def causal(name: str, place: str, dtype: str) -> Causal:
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     plain = _plain(dtype, place)
     return Causal(
-        name=name,
         ours=on_model_thread(partial(CausalModel, folder, dtype=dtype)),
         tokenizer=AutoTokenizer.from_pretrained(folder, local_files_only=True),
         shape=_shape(config, dtype),
@@ -160,7 +156,6 @@ def random_causal(given: str, place: str, dtype: str) -> Causal:
     config = config_of(given, tokenizer)
     plain = _plain(dtype, place)
     return Causal(
-        name=f"{given} (random weights)",
         ours=on_model_thread(
             lambda: CausalModel.of(
                 _filled(config, place, plain),
@@ -192,7 +187,6 @@ def sentence(name: str, place: str, dtype: str) -> Sentence:
         raise ConfigError(msg, hint="name `minilm`, or hf:<folder> of such a model")
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     return Sentence(
-        name=name,
         ours=on_model_thread(partial(SentenceModel, folder, dtype=dtype)),
         tokenizer=AutoTokenizer.from_pretrained(folder, local_files_only=True),
         shape=_shape(config, dtype, auto=AutoModel, causal=False),

@@ -9,7 +9,8 @@ from pathlib import Path
 from sqlllm.errors import ConfigError, did_you_mean
 from sqlllm.models.uri import DTYPES
 
-WORKLOADS = ("classify", "filter", "complete", "extract", "embed", "memory")
+LANGUAGE = ("classify", "filter", "complete", "extract")
+WORKLOADS = (*LANGUAGE, "embed", "memory")
 BASELINES = ("rows", "static", "continuous", "vllm", "llamacpp")
 
 
@@ -71,6 +72,11 @@ class Options:
         usual = WORKLOADS[:-1] if self.quick else WORKLOADS
         return self.only or [name for name in usual if name != "embed" or self.dtype != "int8"]
 
+    @property
+    def language(self) -> Sequence[str]:
+        """Those of them that ask the language model, in their usual order."""
+        return [name for name in LANGUAGE if name in self.workloads]
+
     def on(self, rows: int) -> int:
         """The number of rows, small where only a quick look is asked for."""
         return min(rows, 8) if self.quick else rows
@@ -87,16 +93,6 @@ class Options:
     def extract_rows(self) -> int:
         """Fewer: each row writes four times as much as in complete."""
         return 2 if self.quick else max(self.rows // 4, 1)
-
-    @property
-    def head(self) -> int:
-        """Tokens of the instruction."""
-        return 128
-
-    @property
-    def body(self) -> int:
-        """Tokens of each row."""
-        return 24
 
     @property
     def memory_rows(self) -> tuple[int, int]:

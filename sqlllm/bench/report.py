@@ -21,96 +21,13 @@ As JSON (`sqlllm bench --json`):
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
-from sqlllm.bench.limits import Part, Peaks, least_seconds
+from sqlllm.bench.limits import Peaks, least_seconds
 from sqlllm.bench.memory import Footprint
-from sqlllm.bench.method import OURS, Method
-
-
-@dataclass(slots=True)
-class Line:
-    """A method's figures.
-
-    Attributes:
-        name: As shown.
-        kind: `sqlllm` or which baseline.
-        note: What a reader has to know.
-        rows: Rows of one run.
-        tokens: Tokens of one run.
-        flops: Operations of one run.
-        seconds: Round -> seconds.
-        peak_bytes: The most memory above the level before, over all runs.
-        agreement: Figures by name.
-    """
-
-    name: str
-    kind: str
-    note: str = ""
-    rows: int = 0
-    tokens: int = 0
-    flops: float = math.nan
-    seconds: dict[int, float] = field(default_factory=dict)
-    peak_bytes: int = 0
-    agreement: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def typical(self) -> float:
-        """Median seconds of a run."""
-        return median(self.seconds.values())
-
-
-def line_of(method: Method) -> Line:
-    """A line without figures yet."""
-    return Line(method.name, method.kind, method.note)
-
-
-@dataclass(slots=True)
-class Table:
-    """A workload's figures.
-
-    Attributes:
-        name: Which.
-        facts: Sizes.
-        lines: Ours first.
-        least: The work-optimal plan for our rows.
-        peaks: Round -> operations per second of the best matrix product between its runs.
-        skipped: Baseline -> why it isn't there.
-        notes: What a reader has to know.
-    """
-
-    name: str
-    facts: dict[str, Any]
-    lines: list[Line]
-    least: Sequence[Part] = ()
-    peaks: dict[int, float] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def ours(self) -> Line:
-        """Our line."""
-        return self.lines[0]
-
-    def line(self, kind: str) -> Line | None:
-        """The line of a baseline, if it was measured."""
-        return next((line for line in self.lines if line.kind == kind and line.seconds), None)
-
-    def named(self, name: str) -> Line:
-        """The line of that name."""
-        return next(line for line in self.lines if line.name == name)
-
-    def times(self, line: Line) -> list[float]:
-        """How many times faster ours was per row, in each round that measured both."""
-        ours = self.ours
-        return [
-            (seconds / line.rows) / (ours.seconds[at] / ours.rows)
-            for at, seconds in sorted(line.seconds.items())
-            if at in ours.seconds
-        ]
+from sqlllm.bench.method import OURS, Line, Table
 
 
 @dataclass(slots=True)
@@ -139,14 +56,14 @@ class Report:
     def sol(self, table: Table, line: Line) -> float:
         """Least seconds for the line's rows / its seconds."""
         least = least_seconds(table.least, self.peaks)
-        return least * line.rows / max(table.ours.rows, 1) / line.typical
+        return least * line.rows / table.ours.rows / line.typical
 
     def sol_beside(self, table: Table, line: Line) -> float:
         """The same against the peak in each round: for a machine with busy neighbours."""
         shares = [
             least_seconds(table.least, replace(self.peaks, flops=table.peaks[at]))
             * line.rows
-            / max(table.ours.rows, 1)
+            / table.ours.rows
             / seconds
             for at, seconds in line.seconds.items()
         ]
@@ -193,7 +110,7 @@ class Report:
             "name": line.name,
             "kind": line.kind,
             "rows": line.rows,
-            "note": line.note,
+            "note": table.note(line),
             "seconds": list(line.seconds.values()),
             "rows_per_second": line.rows / line.typical,
             "tokens_per_second": line.tokens / line.typical,

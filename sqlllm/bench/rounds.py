@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlllm.bench import machine
 from sqlllm.bench.memory import CALLS, Footprint, footprint
-from sqlllm.bench.method import OURS, Answered, Method, Skipped, Workload
+from sqlllm.bench.method import OURS, Answered, Line, Skipped, Table, Workload
 from sqlllm.bench.options import Options
-from sqlllm.bench.report import Report, Table, line_of
+from sqlllm.bench.report import Report
 from sqlllm.engine.worker import on_model_thread
 
 
@@ -46,23 +46,28 @@ class Rounds:
             self.report.skipped[name] = str(why)
             self.say(f"{name}: skipped: {why}")
             return
-        lines = [line_of(method) for method in made.methods]
-        table = Table(name, made.facts, lines, skipped=made.skipped, notes=made.notes)
+        table, ours = made.table, None
         self.report.tables.append(table)
-        working = [method for method in made.methods if self._warm(table, method)]
-        ours: Any = None
+        for method in made.methods:
+            self.say(f"{name}: warming up {method.line.name}")
+            self._try(table, method.line, method.warm)
         for at in range(self.options.rounds):
-            for method in list(working) if at % 2 == 0 else list(reversed(working)):
-                self.say(f"{name}: round {at + 1}: {method.name}")
-                table.peaks[at] = max(table.peaks.get(at, 0.0), self._watch_peak())
-                answered = self._once(table, method, at)
-                if answered is None:
-                    working.remove(method)
+            for method in made.methods if at % 2 == 0 else reversed(made.methods):
+                line = method.line
+                if line.kind in table.skipped:
                     continue
-                if method.kind == OURS:
+                self.say(f"{name}: round {at + 1}: {line.name}")
+                table.peaks[at] = max(table.peaks.get(at, 0.0), self._watch_peak())
+                answered: Answered | None = self._try(table, line, method.run)
+                if answered is None:
+                    continue
+                line.seconds[at] = answered.seconds
+                line.tokens, line.flops = answered.tokens, answered.flops
+                if line.kind == OURS:
                     ours, table.least = answered.answers, made.least(answered)
-                agreement = on_model_thread(made.agree, ours, answered.answers, method.kind)
-                table.named(method.name).agreement = agreement
+                line.agreement = on_model_thread(made.agree, ours, answered.answers, line.kind)
+                if answered.batch_size:
+                    line.agreement = {"batch_size": answered.batch_size, **line.agreement}
 
     def memory(self) -> None:
         """Few and many rows of each function, every time in a new process; the median of each."""
@@ -86,36 +91,20 @@ class Rounds:
                     reads.sort(key=lambda read: read.own_bytes)
                     self.report.memory.append(reads[(len(reads) - 1) // 2])
 
-    def _warm(self, table: Table, method: Method) -> bool:
-        self.say(f"{table.name}: warming up {method.name}")
-        with machine.PeakMemory(self.place) as peak:
-            worked = self._try(table, method, method.warm) is not None
-        table.named(method.name).peak_bytes = peak.bytes
-        return worked
-
-    def _once(self, table: Table, method: Method, at: int) -> Answered | None:
-        with machine.PeakMemory(self.place) as peak:
-            answered = self._try(table, method, method.run)
-        if not isinstance(answered, Answered):
-            return None
-        line = table.named(method.name)
-        line.seconds[at] = answered.seconds
-        line.rows, line.tokens, line.flops = answered.rows, answered.tokens, answered.flops
-        line.peak_bytes = max(line.peak_bytes, peak.bytes)
-        return answered
-
-    def _try(self, table: Table, method: Method, work: Callable[[], object]) -> object:
-        """What `work` gives, or True for nothing; None after a baseline's failure."""
+    def _try(self, table: Table, line: Line, work: Callable[[], Any]) -> Any:
+        """What `work` gives, or None after a baseline's failure."""
         try:
-            found = work() if method.kind == OURS else on_model_thread(work)
+            with machine.PeakMemory(self.place) as peak:
+                found = work() if line.kind == OURS else on_model_thread(work)
         except Exception as why:  # whatever another library raises, the others are still measured
-            if method.kind == OURS:
+            if line.kind == OURS:
                 raise
             reason = str(why) if isinstance(why, Skipped) else f"{type(why).__name__}: {why}"
-            table.skipped[method.kind] = reason
-            self.say(f"{table.name}: without {method.name}: {reason}")
+            table.skipped[line.kind] = reason
+            self.say(f"{table.name}: without {line.name}: {reason}")
             return None
-        return True if found is None else found
+        line.peak_bytes = max(line.peak_bytes, peak.bytes)
+        return found
 
     def _watch_peak(self) -> float:
         """Once more before every run: a better peak counts, a lower one shows what others take."""

@@ -35,27 +35,26 @@ class Sql:
         self.db.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT i, x FROM given")
         self.db.unregister("given")
 
-    def ask(self, expression: str, table: str) -> tuple[float, list[Any], int, int]:
+    def ask(self, expression: str, table: str) -> tuple[float, list[Any], int]:
         """Answer a whole table into another one.
 
         Returns:
-            Seconds, the answers in the order of the rows, tokens read and tokens written.
+            Seconds, the answers in the order of the rows, and tokens written.
         """
-        before = self._tokens()
+        before = self._written()
         started = time.perf_counter()
         self.db.execute(
             f"CREATE OR REPLACE TABLE answers AS SELECT i, {expression} AS y FROM {table}"
         )
         seconds = time.perf_counter() - started
         answers = [y for (y,) in self.db.execute("SELECT y FROM answers ORDER BY i").fetchall()]
-        read, written = self._tokens()
-        return seconds, answers, read - before[0], written - before[1]
+        return seconds, answers, self._written() - before
 
-    def _tokens(self) -> tuple[int, int]:
+    def _written(self) -> int:
         rows = self.db.execute(
-            "SELECT prompt_tokens, completion_tokens FROM ai.usage WHERE this_session"
+            "SELECT completion_tokens FROM ai.usage WHERE this_session"
         ).fetchall()
-        return sum(read for read, _ in rows), sum(written for _, written in rows)
+        return sum(written for (written,) in rows)
 
 
 def quoted(text: str) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from sqlllm.bench.report import Report, Table, grown
+from sqlllm.bench.method import Table
+from sqlllm.bench.report import Report, grown
 
 PROMISED: Sequence[tuple[str, str, float]] = (
     ("classify", "static", 5.5),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from sqlllm.bench import limits
-from sqlllm.bench.method import OURS, Answered, Method, Workload
-from sqlllm.bench.models import Causal
-from sqlllm.bench.options import Options
-from sqlllm.bench.prompts import Writers, instruction, prompts
-from sqlllm.bench.sql import Sql, quoted
-from sqlllm.engine.prompt import Prompt, completion_prompt, encode, extraction_prompt
+from sqlllm.bench.method import OURS, Answered, Line, Method, Table, Workload
+from sqlllm.bench.options import BASELINES
+from sqlllm.bench.prompts import Language, Prompts
+from sqlllm.bench.sql import quoted
+from sqlllm.engine.prompt import completion_prompt, encode, extraction_prompt
 from sqlllm.task import Task
 
 WRITTEN = 16
@@ -28,65 +28,56 @@ SCHEMA = {
     "required": ["topic", "urgent", "items"],
     "additionalProperties": False,
 }
-KINDS = ("rows", "static", "continuous", "vllm", "llamacpp")
 
 
-def completing(model: Causal, sql: Sql, options: Options, writers: Writers) -> Workload:
+def completing(language: Language) -> Workload:
     """`ai.complete` with a system message, `WRITTEN` tokens."""
-    count = model.tokenizer
-    system = instruction(model, options, SYSTEM, lambda text: completion_prompt(count, text))
+    model = language.model
+    tokenizer = model.tokenizer
+    system = language.instruction(SYSTEM, partial(completion_prompt, tokenizer))
     call = f"ai.complete(x, system := {quoted(system)}, max_tokens := {WRITTEN})"
-    prompt = completion_prompt(count, system)
+    rows = language.prompts(completion_prompt(tokenizer, system), language.options.rows)
 
     def agree(ours: list[str], theirs: list[list[int]], kind: str) -> dict[str, float]:
         if kind == OURS:
             return {}
-        texts = [count.decode(tokens, skip_special_tokens=True) for tokens in theirs]
+        texts = [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in theirs]
         pairs = list(zip(ours, texts, strict=False))
-        shares = [_common(encode(count, a), encode(count, b)) if a != b else 1.0 for a, b in pairs]
-        found = {
+        shares = [
+            _common(encode(tokenizer, a), encode(tokenizer, b)) if a != b else 1.0 for a, b in pairs
+        ]
+        return {
             "equal_texts": sum(a == b for a, b in pairs) / len(pairs),
             "equal_tokens_to_first_difference": sum(shares) / len(shares),
         }
-        return {"batch_size": writers.batch_size(WRITTEN), **found} if kind == "static" else found
 
-    made = _workload("complete", call, prompt, model, sql, options, writers, WRITTEN, agree)
-    if model.dtype != "float32":
-        made.notes.append(
-            f"in {model.dtype}, two tokens that are nearly equally probable may change places "
-            "between batch shapes; what follows then differs"
-        )
-    return made
+    notes = [
+        f"in {model.dtype}, two tokens that are nearly equally probable may change places "
+        "between batch shapes; what follows then differs"
+    ]
+    if model.dtype == "float32":
+        notes = []
+    return _workload(language, "complete", call, rows, WRITTEN, agree, notes)
 
 
-def extracting(model: Causal, sql: Sql, options: Options, writers: Writers) -> Workload:
+def extracting(language: Language) -> Workload:
     """`ai.extract` with a small schema, at most `EXTRACTED` tokens."""
-    schema = json.dumps(SCHEMA)
+    tokenizer, schema = language.model.tokenizer, json.dumps(SCHEMA)
     call = f"ai.extract(x, {quoted(schema)}, max_tokens := {EXTRACTED}, on_error := 'null')"
+    prompt = extraction_prompt(tokenizer, Task("extract", schema=schema))
 
-    def agree(ours: list[str | None], theirs: list[list[int]], kind: str) -> dict[str, float]:
-        if kind == OURS:
-            return {"valid": sum(map(valid, ours)) / len(ours)}
-        texts = [model.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in theirs]
-        found = {"valid": sum(map(valid, texts)) / len(texts)}
-        return {"batch_size": writers.batch_size(EXTRACTED), **found} if kind == "static" else found
+    def agree(_: Any, theirs: list[Any], kind: str) -> dict[str, float]:
+        texts = theirs
+        if kind != OURS:
+            texts = [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in theirs]
+        return {"valid": sum(map(valid, texts)) / len(texts)}
 
-    made = _workload(
-        "extract",
-        call,
-        extraction_prompt(model.tokenizer, Task("extract", schema=schema)),
-        model,
-        sql,
-        options,
-        writers,
-        EXTRACTED,
-        agree,
-    )
-    made.notes.append(
+    note = (
         "the others write freely, to the same limit: nothing holds them to the schema; they get "
         "the same prompt"
     )
-    return made
+    rows = language.prompts(prompt, language.options.extract_rows)
+    return _workload(language, "extract", call, rows, EXTRACTED, agree, [note])
 
 
 def valid(text: str | None) -> bool:
@@ -114,49 +105,31 @@ def valid(text: str | None) -> bool:
 
 
 def _workload(
+    language: Language,
     name: str,
     call: str,
-    prompt: Prompt,
-    model: Causal,
-    sql: Sql,
-    options: Options,
-    writers: Writers,
+    rows: Prompts,
     limit: int,
     agree: Callable[[Any, Any, str], dict[str, float]],
+    notes: list[str],
 ) -> Workload:
-    rows = prompts(
-        model, options, prompt, options.extract_rows if name == "extract" else options.rows
-    )
-    sql.table(f"{name}_rows", rows.texts)
-    bodies = [len(body) for body in rows.bodies]
+    language.sql.table(f"{name}_rows", rows.texts)
+    head, bodies = len(rows.prompt.head), [len(body) for body in rows.bodies]
 
     def parts(written: int) -> list[limits.Part]:
         # A row that wrote less than it might has also predicted the end token.
         predicted = [min(n + 1, limit) for n in limits.even(written, len(bodies))]
-        return limits.writing(model.shape, len(prompt.head), bodies, predicted)
+        return limits.writing(language.model.shape, head, bodies, predicted)
 
     def ours() -> Answered:
-        seconds, answers, _, written = sql.ask(call, f"{name}_rows")
-        return Answered(
-            seconds=seconds,
-            rows=len(answers),
-            tokens=sum(map(len, rows.whole)) + written,
-            flops=limits.issued(parts(written)),
-            answers=answers,
-        )
+        seconds, answers, written = language.sql.ask(call, f"{name}_rows")
+        return Answered(seconds, rows.tokens + written, limits.issued(parts(written)), answers)
 
-    methods, skipped = writers.add(KINDS, rows, limit)
-    whole = sum(map(len, rows.whole))
-    return Workload(
-        name=name,
-        rows=len(bodies),
-        facts={**rows.facts, "max_tokens": limit},
-        least=lambda answered: parts(answered.tokens - whole),
-        methods=[Method(f"ai.{name}", OURS, ours, ours), *methods],
-        agree=agree,
-        skipped=skipped,
-        notes=model.notes,
-    )
+    others, skipped = language.writers(BASELINES, rows, limit)
+    methods = [Method(Line(f"ai.{name}", OURS, len(bodies)), ours, ours), *others]
+    facts = {**rows.facts, "max_tokens": limit}
+    table = Table.of(name, facts, methods, skipped, [*language.model.notes, *notes])
+    return Workload(table, methods, lambda ours: parts(ours.tokens - rows.tokens), agree)
 
 
 def _common(left: Sequence[int], right: Sequence[int]) -> float:

@@ -17,7 +17,7 @@ from sqlllm.cli.defaults import count
 if TYPE_CHECKING:
     from sqlllm.bench import Options, Report
     from sqlllm.bench.memory import Footprint
-    from sqlllm.bench.report import Line, Table
+    from sqlllm.bench.method import Line, Table
     from sqlllm.bench.targets import Target
 
 COLUMNS = ("method", "rows/s", "tokens/s", "MFU", "SOL", "peak MB", "sqlllm is faster", "agreement")
@@ -189,10 +189,10 @@ def _title(table: Table) -> str:
 def _row(report: Report, table: Table, line: Line) -> list[str]:
     times = table.times(line) if line is not table.ours else []
     faster = f"{median(times):.2f}x ({min(times):.2f}-{max(times):.2f})" if times else ""
-    mfu = report.mfu(line)
+    mfu, note = report.mfu(line), table.note(line)
     figures = [SHORT[name].format(value) for name, value in line.agreement.items()]
     return [
-        line.name + (f" ({line.note})" if line.note else ""),
+        line.name + (f" ({note})" if note else ""),
         f"{line.rows / line.typical:,.1f}",
         f"{line.tokens / line.typical:,.0f}",
         f"{mfu:.0%}" if mfu == mfu else "-",  # NaN: not known
