@@ -101,6 +101,15 @@ def both() -> Iterator[Both]:
     pair.off.close()
 
 
+@pytest.fixture
+def small_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`sqlllm bench` multiplies matrices before every run, to know the machine's peak."""
+    from sqlllm.bench import machine
+
+    monkeypatch.setitem(machine.GEMM, "cpu", 256)
+    monkeypatch.setitem(machine.STREAM, "cpu", 1 << 24)
+
+
 def pytest_report_header() -> str:
     import duckdb
     import sqlglot

@@ -189,6 +189,7 @@ def test_reports_hold_what_is_not_known() -> None:
     assert lines.endswith("interrupted: this is what was measured so far")
 
 
+@pytest.mark.usefixtures("small_products")
 def test_a_baseline_that_fails_is_left_out_and_ours_may_not_fail() -> None:
     def fail() -> Answered:
         msg = "out of luck"
@@ -254,6 +255,7 @@ def test_other_engines_are_asked_for_tokens(monkeypatch: pytest.MonkeyPatch) -> 
         engines.start("vllm", model, None)
 
 
+@pytest.mark.usefixtures("small_products")
 def test_the_command(smollm2: Path, capsys: pytest.CaptureFixture[str]) -> None:
     only = "classify,filter,complete,embed"
     call = ["bench", "--quick", "--config", "tiny", "--rounds", "1", "--only", only]
@@ -291,6 +293,7 @@ def kind(table: dict[str, Any], name: str) -> dict[str, Any]:
     return next(method for method in table["methods"] if method["kind"] == name)
 
 
+@pytest.mark.usefixtures("small_products")
 def test_ctrl_c_keeps_what_was_measured(smollm2: Path) -> None:
     def say(line: str) -> None:
         if line.startswith("filter: round"):

@@ -13,6 +13,7 @@ from sqlllm.engine import int8
 
 
 @pytest.mark.skipif(bool(int8.missing()), reason=f"int8 {int8.missing()}")
+@pytest.mark.usefixtures("small_products")
 def test_int8_beside_others_in_what_they_run_in(smollm2: Path) -> None:
     chosen = Options(config="tiny", dtype="int8", quick=True, baselines=["static"])
     found = run(replace(chosen, only=["complete"])).to_dict()
