@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -15,6 +14,7 @@ import pytest
 from conftest import answer
 
 import sqlllm
+from sqlllm import polars as ai
 from sqlllm.cli import main
 from sqlllm.models import registry
 
@@ -22,40 +22,68 @@ ROOT = Path(__file__).parent.parent
 TOPICS = ("account", "billing", "bug", "delivery", "feature request", "praise")
 
 
-def run(*command: str, **environ: str) -> str:
-    env = os.environ | environ
-    done = subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, check=True, cwd=ROOT, env=env
+class Script:
+    """Runs what a user would run, in this process: what all of them load is loaded once."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> None:
+        self.capsys, self.patch = capsys, patch
+        patch.chdir(ROOT)
+
+    def __call__(self, path: str, *arguments: str) -> str:
+        """What a file prints."""
+        self.patch.setattr(sys, "argv", [path, *arguments])
+        return self._printed(Path(path).read_text(encoding="utf-8"), path)
+
+    def code(self, text: str) -> str:
+        """What a part of the README prints."""
+        return self._printed(text, "README.md")
+
+    def _printed(self, text: str, path: str) -> str:
+        with sqlllm.connect() as db, ai.using(db):  # as a new process, no other session's usage
+            names = {"__name__": "__main__", "__file__": str(ROOT / path)}
+            exec(compile(text, path, "exec", dont_inherit=True), names)
+        return self.capsys.readouterr().out
+
+
+@pytest.fixture
+def script(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Script:
+    return Script(capsys, monkeypatch)
+
+
+def process(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, check=check, cwd=ROOT
     )
-    return done.stdout
 
 
-def test_quickstart() -> None:
-    out = run("examples/quickstart.py")
+def test_quickstart(script: Script) -> None:
+    out = script("examples/quickstart.py")
     assert "feature request" in out
     assert "classify with minilm: 212 rows, 186 distinct, 186 sent" in out
 
 
-def test_classify_csv() -> None:
-    out = run("examples/classify_csv.py", "examples/tickets.csv", "body", "topic")
+def test_classify_csv(script: Script) -> None:
+    out = script("examples/classify_csv.py", "examples/tickets.csv", "body", "topic")
     found = re.search(r"accuracy (0\.\d+) \((\d+) of 206 rows, 6 labels\)", out)
     assert found
     assert float(found[1]) > 0.5
 
 
-def test_rag(tmp_path: Path) -> None:
+def test_rag(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ask = ("examples/rag.py", "How do I reset the hub?", "--database", str(tmp_path / "rag.duckdb"))
-    out = run(*ask, SQLLLM_HOME=str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setenv("SQLLLM_HOME", str(tmp_path))
+        out = script(*ask)
     assert "21 chunks, 21 of them embedded now" in out
     assert out.strip().endswith("Hint: run `sqlllm pull smollm2`")
-    out = run(*ask)
+    out = script(*ask)
     assert "21 chunks, 0 of them embedded now" in out
     assert re.search(r"│ +1 │ hub\.md#4 +│", out)
     assert re.search(r"\. \((hub|lamps)\.md#\d\)$|sqlllm pull smollm2", out.strip())
 
 
-def test_polars_pipeline() -> None:
-    out = run("examples/polars_pipeline.py")
+def test_polars_pipeline(script: Script) -> None:
+    out = script("examples/polars_pipeline.py")
     assert "Enum(categories=['account', 'billing', 'bug'" in out
     asked = [line for line in out.splitlines() if line.startswith(("classify", "embed"))]
     assert asked[:2] == [
@@ -65,33 +93,44 @@ def test_polars_pipeline() -> None:
     assert "dusk lamp flickers" in out
 
 
-def test_sqlalchemy_engine() -> None:
+@pytest.mark.filterwarnings("ignore")  # duckdb-engine's
+def test_sqlalchemy_engine(script: Script) -> None:
     pytest.importorskip("duckdb_engine", reason="duckdb-engine is not installed")
-    out = run("examples/sqlalchemy_engine.py").splitlines()
+    out = script("examples/sqlalchemy_engine.py").splitlines()
     assert out[-1] == "153 rows, 138 distinct, 138 sent"
     assert {line.partition(":")[0] for line in out[:-1]} == set(TOPICS)
 
 
-def test_ibis_expressions() -> None:
+@pytest.mark.filterwarnings("ignore")  # Ibis'
+def test_ibis_expressions(script: Script) -> None:
     pytest.importorskip("ibis", reason="Ibis is not installed")
-    out = run("examples/ibis_expressions.py")
+    out = script("examples/ibis_expressions.py")
     assert all(topic in out for topic in TOPICS)
     assert "dusk lamp flickers" in out
 
 
-def test_the_readmes_python_runs_as_printed(tmp_path: Path) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    sql, *others = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+def readme() -> list[str]:
+    return re.findall(
+        r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+
+
+def test_the_readmes_first_python_runs_as_printed() -> None:
+    assert "minilm" in process("-c", readme()[0]).stdout
+
+
+@pytest.mark.filterwarnings("ignore")  # those of Ibis and duckdb-engine
+def test_the_readmes_other_python_runs_as_printed(script: Script, tmp_path: Path) -> None:
+    others = readme()[1:]
     (polars,) = [text for text in others if "import polars" in text]
-    assert "minilm" in run("-c", sql)
+    assert "Array(Float32, shape=(384,))" in script.code(polars)
     (own,) = [text for text in others if "sqlllm.Model" in text]
-    assert run("-c", own) == "[('HELLO',)]\n"
+    assert script.code(own) == "[('HELLO',)]\n"
     pytest.importorskip("duckdb_engine", reason="duckdb-engine is not installed")
     pytest.importorskip("ibis", reason="Ibis is not installed")
     ours = "\n".join(text for text in others if "sqlalchemy" in text or "ibis" in text)
     ours = ours.replace("my.duckdb", str(tmp_path / "my.duckdb"))
-    assert run("-c", ours).split() == ["billing", "billing"]
-    assert "Array(Float32, shape=(384,))" in run("-c", polars)
+    assert script.code(ours).split() == ["billing", "billing"]
 
 
 @pytest.mark.parametrize(
@@ -103,17 +142,15 @@ def test_the_readmes_python_runs_as_printed(tmp_path: Path) -> None:
         (("sql", "SELECT ai.count_tokens('hello world') AS n"), "2"),
     ],
 )
-def test_command(arguments: tuple[str, ...], expected: str) -> None:
-    assert expected in run("-m", "sqlllm", *arguments)
+def test_command(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], expected: str
+) -> None:
+    assert main(list(arguments)) == 0
+    assert expected in capsys.readouterr().out
 
 
 def test_a_wrong_query_is_one_message_and_exit_1() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "sqlllm", "sql", "SELECT ai.embd('x')"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = process("-m", "sqlllm", "sql", "SELECT ai.embd('x')", check=False)
     assert done.returncode == 1
     assert done.stderr == "sqlllm: there is no function ai.embd\nHint: did you mean `embed`?\n"
 
