@@ -46,28 +46,12 @@ class Rounds:
             self.report.skipped[name] = str(why)
             self.say(f"{name}: skipped: {why}")
             return
-        table, ours = made.table, None
-        self.report.tables.append(table)
-        for method in made.methods:
-            self.say(f"{name}: warming up {method.line.name}")
-            self._try(table, method.line, method.warm)
-        for at in range(self.options.rounds):
-            for method in made.methods if at % 2 == 0 else reversed(made.methods):
-                line = method.line
-                if line.kind in table.skipped:
-                    continue
-                self.say(f"{name}: round {at + 1}: {line.name}")
-                table.peaks[at] = max(table.peaks.get(at, 0.0), self._watch_peak())
-                answered: Answered | None = self._try(table, line, method.run)
-                if answered is None:
-                    continue
-                line.seconds[at] = answered.seconds
-                line.tokens, line.flops = answered.tokens, answered.flops
-                if line.kind == OURS:
-                    ours, table.least = answered.answers, made.least(answered)
-                line.agreement = on_model_thread(made.agree, ours, answered.answers, line.kind)
-                if answered.batch_size:
-                    line.agreement = {"batch_size": answered.batch_size, **line.agreement}
+        self.report.tables.append(made.table)
+        with machine.frozen():
+            for method in made.methods:
+                self.say(f"{name}: warming up {method.line.name}")
+                self._try(made.table, method.line, method.warm)
+            self._rounds(made)
 
     def memory(self) -> None:
         """Few and many rows of each function, every time in a new process; the median of each."""
@@ -90,6 +74,26 @@ class Rounds:
                 for reads in filter(None, found.values()):
                     reads.sort(key=lambda read: read.own_bytes)
                     self.report.memory.append(reads[(len(reads) - 1) // 2])
+
+    def _rounds(self, made: Workload) -> None:
+        table, ours = made.table, None
+        for at in range(self.options.rounds):
+            for method in made.methods if at % 2 == 0 else reversed(made.methods):
+                line = method.line
+                if line.kind in table.skipped:
+                    continue
+                self.say(f"{table.name}: round {at + 1}: {line.name}")
+                table.peaks[at] = max(table.peaks.get(at, 0.0), self._watch_peak())
+                answered: Answered | None = self._try(table, line, method.run)
+                if answered is None:
+                    continue
+                line.seconds[at] = answered.seconds
+                line.tokens, line.flops = answered.tokens, answered.flops
+                if line.kind == OURS:
+                    ours, table.least = answered.answers, made.least(answered)
+                line.agreement = on_model_thread(made.agree, ours, answered.answers, line.kind)
+                if answered.batch_size:
+                    line.agreement = {"batch_size": answered.batch_size, **line.agreement}
 
     def _try(self, table: Table, line: Line, work: Callable[[], Any]) -> Any:
         """What `work` gives, or None after a baseline's failure."""
