@@ -12,19 +12,9 @@ from typing import Any
 
 import duckdb
 import pytest
+from test_usage import open_with, upper
 
 import sqlllm
-
-
-def upper(_: sqlllm.Task, text: str) -> str:
-    if text.startswith("bad"):
-        msg = f"no answer for {text}"
-        raise sqlllm.ModelError(msg)
-    return text.upper()
-
-
-def open_with(fake: sqlllm.FakeModel, **settings: Any) -> sqlllm.Connection:
-    return sqlllm.connect(models={"fake": fake}, model="fake", progress=False, **settings)
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import CONFIGS, collect, reference, save
+from tiny import CONFIGS, ENGINES, collect, reference, save
 
 import sqlllm
 from sqlllm.doctor.configured import models
@@ -21,13 +21,12 @@ torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.skipif(
     torch.cuda.is_available() or bool(int8.missing()), reason=f"int8 {int8.missing()}"
 )
-KINDS = [kind for kind in CONFIGS if kind != "bloom"]
 TEXTS = ["a", "some longer text", "zzz " * 20, "", "b" * 33, "c" * 300]
 WRITE = sqlllm.Task("complete", system="be brief", max_tokens=12)
 CHOOSE = sqlllm.Task("choose", labels=("bug", "bug report", "question"), instruction="Good?")
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=ENGINES)
 def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(request.param, tmp_path_factory.mktemp(request.param), initializer_range=0.2)
 

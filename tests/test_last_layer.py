@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import CONFIGS, collect, reference, save
+from tiny import ENGINES, collect, reference, save
 
 import sqlllm
 from sqlllm.engine.engine import Engine
@@ -15,13 +15,12 @@ from sqlllm.engine.slots import Slots
 from sqlllm.models.causal import CausalModel
 
 torch = pytest.importorskip("torch")
-KINDS = [kind for kind in CONFIGS if kind != "bloom"]
 HEAD = tuple(range(3, 30))
 ROWS = [list(range(5, 5 + n)) for n in (7, 1, 30, 12)]
 TASK = sqlllm.Task("choose", labels=("bug", "bug report", "question"), instruction="Good?")
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
     return Engine(reference(save(request.param, tmp_path)))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import CONFIGS, collect, save
+from tiny import ENGINES, collect, save
 from watched import Watched
 
 import sqlllm
@@ -20,7 +20,6 @@ from sqlllm.engine.prefixes import Group, groups
 from sqlllm.models.causal import CausalModel
 from sqlllm.runtime.answers import ASKED
 
-KINDS = [kind for kind in CONFIGS if kind != "bloom"]
 LEFT = ["a blue lamp", "a table of oak, two metres long", "a blue lamp, old"]
 RIGHT = ["lamp", "oak table", "", "chair"]
 PAIRS = [f"Text A: {a}\nText B: {b}" for b in RIGHT for a in LEFT] + ["another", "Text"]
@@ -87,7 +86,7 @@ def check_pairs(model: CausalModel, task: sqlllm.Task) -> None:
         check(task, together[row], alone)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ENGINES)
 def test_answers_are_those_of_rows_alone(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

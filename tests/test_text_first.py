@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import CONFIGS, collect, reference, save
+from tiny import ENGINES, by_transformers, collect, reference, save
 from watched import Watched
 
 import sqlllm
 from sqlllm.engine.engine import Engine
-from sqlllm.engine.prompt import answers, encode, prompt_of
+from sqlllm.engine.prompt import encode, prompt_of
 from sqlllm.models.causal import CausalModel
 
 TEXTS = ["some longer text", "a", "", "zzz " * 20, "b" * 33]
@@ -24,10 +24,9 @@ QUESTIONS = [
     sqlllm.Task("choose", labels=("yes", "no"), instruction="Good?", text_first=True),
     sqlllm.Task("complete", system="be brief", max_tokens=8, text_first=True),
 ]
-KINDS = [kind for kind in CONFIGS if kind != "bloom"]
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=ENGINES)
 def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(request.param, tmp_path_factory.mktemp(request.param))
 
@@ -44,37 +43,11 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save("llama", tmp_path_factory.mktemp("first"))
 
 
-def expected(model: CausalModel, plain: Any, task: sqlllm.Task, text: str) -> Any:
-    """By transformers over the whole prompt, the text first."""
-    import torch
-
-    prompt = prompt_of(model._tokenizer, task)
-    before = [*prompt.head, *encode(model._tokenizer, text), *prompt.tail]
-    if task.kind == "complete":
-        ids = torch.tensor([before])
-        out = plain.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=task.max_tokens,
-            do_sample=False,
-            pad_token_id=0,
-        )
-        return model._tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
-    found = []
-    for answer in answers(task):
-        label = encode(model._tokenizer, answer)
-        with torch.inference_mode():
-            odds = plain(torch.tensor([before + label])).logits[0].log_softmax(-1)
-        picked = [odds[len(before) - 1 + i, token] for i, token in enumerate(label)]
-        found.append(torch.stack(picked).mean())
-    return torch.stack(found)
-
-
 def check(model: CausalModel, plain: Any, task: sqlllm.Task, got: dict[int, Any]) -> None:
-    neutral = expected(model, plain, task, "N/A") if task.kind == "choose" else None
+    neutral = by_transformers(model, plain, task, "N/A") if task.kind == "choose" else None
     assert sorted(got) == list(range(len(TEXTS)))
     for row, text in enumerate(TEXTS):
-        right = expected(model, plain, task, text)
+        right = by_transformers(model, plain, task, text)
         if neutral is None:
             assert got[row] == right
         else:

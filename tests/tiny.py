@@ -31,6 +31,8 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt_oss": ("GptOssConfig", {"head_dim": 8, "sliding_window": 16, "num_local_experts": 4}),
     "bloom": ("BloomConfig", {"n_head": 4, "n_layer": 2}),  # positions as biases: not for Engine
 }
+ENGINES = [kind for kind in CONFIGS if kind != "bloom"]
+"""Those that run in the engine."""
 
 
 def tokenizer() -> Any:
@@ -74,6 +76,41 @@ def reference(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager"
     ).eval()
+
+
+def by_transformers(model: Any, plain: Any, task: Any, text: str) -> Any:
+    """What a text, or the mean log-probability of each answer, is over the whole prompt.
+
+    Args:
+        model: Ours, for its tokenizer.
+        plain: The same as `reference` gives it.
+        task: One that writes or chooses.
+        text: The row.
+    """
+    import torch
+
+    from sqlllm.engine.prompt import answers, encode, prompt_of
+
+    prompt = prompt_of(model._tokenizer, task)
+    before = [*prompt.head, *encode(model._tokenizer, text), *prompt.tail]
+    if task.kind == "complete":
+        ids = torch.tensor([before])
+        out = plain.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=task.max_tokens,
+            do_sample=False,
+            pad_token_id=0,
+        )
+        return model._tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+    found = []
+    for answer in answers(task):
+        label = encode(model._tokenizer, answer)
+        with torch.inference_mode():
+            odds = plain(torch.tensor([before + label])).logits[0].log_softmax(-1)
+        picked = [odds[len(before) - 1 + i, token] for i, token in enumerate(label)]
+        found.append(torch.stack(picked).mean())
+    return torch.stack(found)
 
 
 def collect(batches: Any) -> dict[int, Any]:
