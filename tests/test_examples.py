@@ -136,7 +136,6 @@ def test_the_readmes_other_python_runs_as_printed(script: Script, tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("--version",), f"sqlllm {sqlllm.__version__}"),
         (("models",), "minilm"),
         (("functions",), "ai.classify"),
         (("sql", "SELECT ai.count_tokens('hello world') AS n"), "2"),
@@ -147,6 +146,12 @@ def test_command(
 ) -> None:
     assert main(list(arguments)) == 0
     assert expected in capsys.readouterr().out
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"sqlllm {sqlllm.__version__}\n"
 
 
 def test_a_wrong_query_is_one_message_and_exit_1() -> None:

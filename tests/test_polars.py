@@ -286,7 +286,7 @@ def test_using_holds_for_what_is_written_in_it(db: sqlllm.Connection) -> None:
 def test_what_is_written_outside_using_is_not_answered_by_it(
     db: sqlllm.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sqlllm.polars.call.default", lambda: db)
+    monkeypatch.setattr("sqlllm.polars.binding.default", lambda: db)
     with monkeypatch.context() as outside:
         outside.setattr("sqlllm.polars.functions.USED", ContextVar("none", default=None))
         expr = pl.col("x").ai.complete()
