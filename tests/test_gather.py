@@ -266,6 +266,40 @@ def test_filters_and_semi_joins_are_gathered(both: Both, query: str) -> None:
     assert both.on.refused == frozenset()
 
 
+CHAIN = "WITH c AS (SELECT id, k, ai.complete(x) AS y FROM t), d AS ({}) {}"
+
+
+@pytest.mark.parametrize(
+    ("middle", "outer", "gathered"),
+    [
+        ("SELECT y, count(*) AS n FROM c GROUP BY y", "SELECT n FROM d ORDER BY n", True),
+        ("SELECT k, max(y) AS m FROM c GROUP BY k", "SELECT m FROM d ORDER BY m", True),
+        ("SELECT k, max(y) AS m FROM c GROUP BY k", "SELECT k FROM d ORDER BY k", False),
+        ("SELECT DISTINCT y FROM c", "SELECT count(*) AS n FROM d", True),
+        ("SELECT *, y || '!' AS z FROM c", "SELECT id, z FROM d ORDER BY id", True),
+        ("SELECT * FROM c", "SELECT id FROM d ORDER BY id", False),
+        ("SELECT * EXCLUDE (y), id AS y FROM c", "SELECT y FROM d ORDER BY y", False),
+        ("SELECT id AS y, y AS z FROM c", "SELECT y FROM d ORDER BY y", False),
+        ("SELECT id, y FROM c", "SELECT id FROM d WHERE y > 'B' ORDER BY id", False),
+        ("SELECT id, row_number() OVER w AS r FROM c WINDOW w AS (ORDER BY y)",
+         "SELECT id, r FROM d ORDER BY id", True),
+    ],
+)  # fmt: skip
+def test_what_a_chain_of_ctes_uses_is_gathered(
+    both: Both, middle: str, outer: str, gathered: bool
+) -> None:
+    query = CHAIN.format(middle, outer)
+    *found, ran = both.planned(query)
+    assert tuple(found) == both.run(both.off, query)
+    assert ("gather" in ran.fired) is gathered
+
+
+def test_a_column_that_nobody_reads_is_not_asked_for_whatever_its_name(both: Both) -> None:
+    query = "SELECT id FROM (SELECT id, ai.complete(x) AS x FROM t) ORDER BY id"
+    assert both.run(both.on, query) == both.run(both.off, query)
+    assert both.fake.inputs == []
+
+
 def test_large_statements_take_no_time(both: Both) -> None:
     chain = ", ".join(f"c{i} AS (SELECT * FROM {f'c{i - 1}' if i else 't'})" for i in range(150))
     asking = ", ".join(f"a{i} AS (SELECT ai.complete(x || '{i}') AS y FROM t)" for i in range(200))

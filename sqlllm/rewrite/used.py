@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from sqlglot import exp
+from sqlglot.helper import ensure_list
 
 from sqlllm.rewrite.source import stars
 
@@ -30,41 +31,49 @@ def mark_used(tree: exp.Expr) -> None:
     """Find out what of each block is used.
 
     All rows of the outermost block are used, and those of a subquery or CTE that is read once, in
-    a FROM of its own, by a block without conditions.
+    a FROM of its own, by a block without conditions whose rows are all used.
     """
-    readers = _readers(tree)
+    readers, found = _readers(tree), dict[int, frozenset[str] | None]()
     for block in tree.find_all(exp.Select):
-        block.meta[USED] = _used(block, readers)
+        chain = [block]  # each is read by the next
+        read = []  # as what
+        while id(chain[-1]) not in found:
+            node, reader = _read(chain[-1], readers)
+            # None also ends the chain of a CTE that only reads itself
+            found[id(chain[-1])] = ALL if reader is None and _is_result(node) else None
+            if reader is not None:
+                chain.append(reader)
+                read.append(node)
+        for node, each, reader in zip(read[::-1], chain[-2::-1], chain[:0:-1], strict=True):
+            found[id(each)] = _of(node, reader, found[id(reader)])
+        block.meta[USED] = found[id(block)]
 
 
-def _used(block: exp.Select, readers: Readers) -> frozenset[str] | None:
+def _read(block: exp.Select, readers: Readers) -> tuple[exp.Expr, exp.Select | None]:
+    """As what a block is read, by itself or within a set operation, and by which one, if any."""
     node: exp.Expr = block
-    used: frozenset[str] | None = None
     while True:
-        parent, reader = node.parent, None
-        if parent is None or isinstance(parent, exp.Insert | exp.Copy | exp.Merge):
-            return ALL if used is None else used
-        if isinstance(parent, exp.Create):
-            if parent.kind != "TABLE":
-                return None
-            return ALL if used is None else used
-        if isinstance(parent, exp.SetOperation):
-            if parent.args.get("limit") and not parent.args.get("order"):
-                return None
-        elif isinstance(parent, exp.CTE):
-            reader = readers.get(parent.alias.lower())
-            if reader is None:
-                return None
-        elif isinstance(parent, exp.From) and isinstance(parent.parent, exp.Select):
-            reader = parent.parent
-        elif not isinstance(parent, exp.Subquery):
-            return None
-        if reader is not None:
-            uses = _of(node, reader)
-            if uses is None or (used is not None and uses != ALL):
-                return None
-            used = uses if used is None else used
-        node = parent if reader is None else reader
+        parent = node.parent
+        if isinstance(parent, exp.CTE):
+            return node, readers.get(parent.alias.lower())
+        if isinstance(parent, exp.From) and isinstance(parent.parent, exp.Select):
+            return node, parent.parent
+        if not isinstance(parent, exp.Subquery | exp.SetOperation) or _is_cut(parent):
+            return node, None
+        node = parent
+
+
+def _is_cut(query: exp.Expr) -> bool:
+    """Whether it has a LIMIT, but no ORDER BY, which needs all rows."""
+    return bool(query.args.get("limit")) and not query.args.get("order")
+
+
+def _is_result(node: exp.Expr) -> bool:
+    """Whether it is what the statement gives or writes."""
+    parent = node.parent
+    if isinstance(parent, exp.Create):
+        return str(parent.kind) == "TABLE"
+    return parent is None or isinstance(parent, exp.Insert | exp.Copy | exp.Merge)
 
 
 def passes_all(reader: exp.Select) -> bool:
@@ -72,19 +81,25 @@ def passes_all(reader: exp.Select) -> bool:
     parts = ("where", "joins", "laterals", "qualify", "sample")
     if any(reader.args.get(part) for part in parts):
         return False
-    return not reader.args.get("limit") or bool(reader.args.get("order"))
+    return not _is_cut(reader)
 
 
-def _of(node: exp.Expr, reader: exp.Select) -> frozenset[str] | None:
-    """What `reader` uses of the subquery or query `node`, if each of its rows."""
-    if not passes_all(reader):
+def _of(node: exp.Expr, reader: exp.Select, used: frozenset[str] | None) -> frozenset[str] | None:
+    """What `reader`, of which this is used, uses of `node`, if each of its rows."""
+    if used is None or not passes_all(reader):
         return None
-    if any(star.parent is reader for star in stars(reader)):
-        return ALL
+    starred = [star for star in stars(reader) if star.parent is reader]
+    if starred and (used == ALL or any(filter(None, starred[0].args.values()))):
+        return ALL if used == ALL else None  # with EXCLUDE, REPLACE or RENAME
     query = node.this if isinstance(node, exp.Subquery) else node
     if not isinstance(query, exp.Select):
         return None  # the columns of a set operation have the names of its first part
-    return frozenset(column.name.lower() for column in reader.find_all(exp.Column))
+    every = used == ALL or reader.args.get("distinct")
+    parts = [p for p in reader.expressions if every or p.alias_or_name.lower() in used]
+    for name in ("distinct", "group", "having", "windows", "order"):
+        parts += ensure_list(reader.args.get(name))
+    names = {column.name.lower() for part in parts for column in part.find_all(exp.Column)}
+    return frozenset(names | used if starred else names)
 
 
 def _readers(tree: exp.Expr) -> Readers:
