@@ -73,8 +73,8 @@ def test_a_library_too_old_or_missing(
     monkeypatch.setattr("sqlllm.doctor.versions.metadata.version", version)
     found = [*versions.versions(), *versions.extras()]
     old = named(found, "sqlglot")
-    assert (old.status, old.fix) == ("problem", "pip install 'sqlglot>=30'")
-    assert old.found == "0.1, needs >=30"
+    assert (old.status, old.fix) == ("problem", "pip install 'sqlglot>=30.10'")
+    assert old.found == "0.1, needs >=30.10"
     gone = named(found, "pytz")
     assert (gone.status, gone.fix) == ("problem", "pip install 'pytz'")
     polars = named(found, "polars")
