@@ -118,7 +118,7 @@ def test_a_model_that_cannot_fit_says_how_much_it_needs(
 
 
 def test_all_answers_are_valid(folder: Path) -> None:
-    """`SQLLLM_ANSWERS=10000 pytest` asks for as many as issue 4 does; here fewer, to be quick."""
+    """`SQLLLM_ANSWERS=10000 pytest` asks for more; here fewer, to be quick."""
     count = int(os.environ.get("SQLLLM_ANSWERS", "2000"))
     with sqlllm.connect(models={"tiny": f"hf:{folder}"}, model="tiny", cache="off") as db:
         rows = db.execute(
