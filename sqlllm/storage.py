@@ -12,19 +12,30 @@ import time
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlllm.errors import StorageError, StorageWarning
 from sqlllm.locks import shared_lock
+from sqlllm.sqlite_file import (
+    APPLICATION,
+    PATIENCE,
+    connect,
+    connect_to_read,
+    foreign,
+    is_damaged,
+    is_damaged_file,
+    make,
+    only_process,
+    patiently,
+    pragma,
+    says_ours,
+)
 
 Result = TypeVar("Result")
 
 VERSION = 1  # of the tables; a file of another version has another name
-PATIENCE = 60.0  # seconds to wait for another process to finish writing
-APPLICATION = 0x73716C6D  # "sqlm", which SQLite keeps at byte 68: the file is ours
-DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
 TABLE = re.compile(r"CREATE TABLE (\w+)")
 
@@ -101,10 +112,10 @@ class Database:
             try:
                 return self._attempt(work, writes=writes)
             except sqlite3.DatabaseError as error:
-                if not _is_damaged(error) or self.path is None or self.read_only:
+                if not is_damaged(error) or self.path is None or self.read_only:
                     raise self._failed(error) from error
-                if not _says_ours(self.path):
-                    raise _foreign(self.path) from error
+                if not says_ours(self.path):
+                    raise foreign(self.path) from error
                 self._set_aside(self.path, error)
             try:
                 return self._attempt(work, writes=writes)
@@ -172,16 +183,16 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         if self.path is None:
-            con = _connect(":memory:")
+            con = connect(":memory:")
         elif self.read_only:
-            con, self._immutable = _connect_to_read(self.path)
+            con, self._immutable = connect_to_read(self.path)
         else:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                _make(self.path)
+                make(self.path)
             except OSError as error:
                 raise self._failed(error) from error
-            con = _connect(self.path.absolute().as_uri())
+            con = connect(self.path.absolute().as_uri())
         try:
             self._prepare(con)
         except BaseException:
@@ -194,16 +205,16 @@ class Database:
             con.execute("SELECT count(*) FROM sqlite_master").fetchone()
             return
         if self.path is not None and not self._is_ours(con):
-            raise _foreign(self.path)
-        _patiently(lambda: con.execute("PRAGMA journal_mode = WAL").fetchone())
+            raise foreign(self.path)
+        patiently(lambda: con.execute("PRAGMA journal_mode = WAL").fetchone())
         # A commit outlives the process; after a power cut the last ones may be missing.
         con.execute("PRAGMA synchronous = NORMAL")
-        if _number(con, "user_version") == VERSION:
-            if _number(con, "application_id") != APPLICATION:  # as files of before
+        if pragma(con, "user_version") == VERSION:
+            if pragma(con, "application_id") != APPLICATION:  # as files of before
                 con.execute(f"PRAGMA application_id = {APPLICATION}")
             return
         con.execute("BEGIN IMMEDIATE")
-        if _number(con, "user_version") == 0:
+        if pragma(con, "user_version") == 0:
             for statement in self._schema:
                 con.execute(statement)
             con.execute(f"PRAGMA user_version = {VERSION}")
@@ -214,15 +225,15 @@ class Database:
         """Whether it is empty, or has these tables."""
         tables = {name for (name,) in con.execute("SELECT name FROM sqlite_master")}
         names = {found[1] for text in self._schema if (found := TABLE.match(text))}
-        return names <= tables if tables else _number(con, "user_version") == 0
+        return names <= tables if tables else pragma(con, "user_version") == 0
 
     def _set_aside(self, path: Path, error: Exception) -> None:
         """Rename a damaged file, unless another process has just done so."""
         opened = self._opened[:1]
         self.close()
-        with _only_process(path):
+        with only_process(path):
             found = (path.stat().st_ino,) if path.exists() else ()
-            if found and (found == opened or _is_damaged_file(path)):
+            if found and (found == opened or is_damaged_file(path)):
                 aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
                 path.rename(aside)
                 for suffix in ("-wal", "-shm"):
@@ -261,101 +272,3 @@ def warn(message: str) -> None:
     """Tell the user that something is not kept, or was lost; nothing fails for it."""
     logging.getLogger("sqlllm.storage").warning("%s", message)
     warnings.warn(message, StorageWarning, stacklevel=2)
-
-
-def _make(path: Path) -> None:
-    """An empty file for nobody else, where there is none.
-
-    One that is there is not opened: closing it would free the locks of every connection that this
-    process has to it, and another process would then remove the log that they write.
-    """
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path.resolve(), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-
-
-class _Connection(sqlite3.Connection):
-    """One that closes itself when nobody has it any more: Python 3.13 warns of it otherwise."""
-
-    def __del__(self) -> None:
-        with contextlib.suppress(sqlite3.Error):  # it was never opened
-            self.close()
-
-
-def _connect(uri: str) -> sqlite3.Connection:
-    return sqlite3.connect(
-        uri,
-        timeout=PATIENCE,
-        isolation_level=None,
-        check_same_thread=False,
-        factory=_Connection,
-        uri=True,
-    )
-
-
-def _connect_to_read(path: Path) -> tuple[sqlite3.Connection, bool]:
-    """A connection that writes nothing, and whether it takes the file for immutable.
-
-    WAL needs the log's index, which whoever writes the file has made, or a folder to make it in.
-    """
-    uri = path.absolute().as_uri()
-    con = _connect(f"{uri}?mode=ro")
-    try:
-        con.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:
-        con.close()
-        if os.access(path.parent, os.W_OK):
-            raise
-        return _connect(f"{uri}?mode=ro&immutable=1"), True
-    return con, False
-
-
-def _patiently(work: Callable[[], object]) -> None:
-    """Try again while another process holds the file: SQLite itself doesn't wait here."""
-    end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            work()
-            return
-        except sqlite3.OperationalError as error:
-            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > end:
-                raise
-        time.sleep(0.01)
-
-
-def _number(con: sqlite3.Connection, pragma: str) -> int:
-    return int(con.execute(f"PRAGMA {pragma}").fetchone()[0])
-
-
-def _says_ours(path: Path) -> bool:
-    """Whether a file that SQLite can't read, or not all of it, says that it is of this package."""
-    with path.open("rb") as file:
-        return file.read(72)[68:] == APPLICATION.to_bytes(4, "big")
-
-
-def _foreign(path: Path) -> StorageError:
-    return StorageError(
-        f"{path} is no file of sqlllm's, and is left as it is",
-        hint="name another file in the settings (cache_file, state_file), or move this one away",
-    )
-
-
-def _is_damaged(error: Exception) -> bool:
-    return getattr(error, "sqlite_errorname", "").startswith(DAMAGED)
-
-
-def _is_damaged_file(path: Path) -> bool:
-    con = _connect(path.absolute().as_uri())
-    try:
-        return bool(con.execute("PRAGMA quick_check(1)").fetchone() != ("ok",))
-    except sqlite3.DatabaseError as error:
-        return _is_damaged(error)
-    finally:
-        con.close()
-
-
-@contextlib.contextmanager
-def _only_process(path: Path) -> Iterator[None]:
-    from filelock import FileLock
-
-    with FileLock(f"{path}.lock", timeout=PATIENCE):
-        yield

@@ -25,6 +25,7 @@ LAYERS = [
         "locks",
         "places",
         "settings",
+        "sqlite_file",
         "storage",
         "task",
         "schema",
