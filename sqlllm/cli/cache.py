@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rich.filesize import decimal
+
 from sqlllm.cli import output
 
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -55,7 +57,7 @@ def cache(given: argparse.Namespace) -> int:
             print("sqlllm: say what to drop: --days N, --to SIZE or both", file=sys.stderr)
             return 2
         dropped = upkeep.prune(database, days=given.days, max_bytes=given.to)
-        print(f"{dropped:,} answers dropped; {_shown(path.stat().st_size)} on disk")
+        print(f"{dropped:,} answers dropped; {decimal(path.stat().st_size)} on disk")
     elif given.what == "clear":
         if not (given.yes or _agreed(f"Drop the answers of {given.model or 'all models'}?")):
             return 1
@@ -67,14 +69,14 @@ def cache(given: argparse.Namespace) -> int:
 
 def _info(path: Path, limit: int, lanes: list[dict[str, Any]]) -> None:
     answers = sum(lane["answers"] for lane in lanes)
-    print(f"{path}: {answers:,} answers, {_shown(path.stat().st_size)} of {_shown(limit)}")
+    print(f"{path}: {answers:,} answers, {decimal(path.stat().st_size)} of {decimal(limit)}")
     rows = [
         (
             lane["model"],
             lane["kind"],
             lane["question"],
             f"{lane['answers']:,}",
-            _shown(lane["bytes"]),
+            decimal(lane["bytes"]),
             lane["used"].astimezone().strftime("%Y-%m-%d %H:%M"),
         )
         for lane in lanes
@@ -111,11 +113,3 @@ def _days(text: str) -> float:
         msg = f"must be a number of days, 0 or more, not {text!r}"
         raise argparse.ArgumentTypeError(msg)
     return days
-
-
-def _shown(size: float) -> str:
-    for unit in ("bytes", "KB", "MB"):
-        if size < 1000:
-            return f"{size:,.0f} {unit}"
-        size /= 1000
-    return f"{size:,.1f} GB"

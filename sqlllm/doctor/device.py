@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from rich.filesize import decimal
+
 from sqlllm.doctor.finding import Finding, failed
 
 SETS = ("avx2", "avx512_f", "avx512_bf16", "avx512_vnni", "amx_bf16", "sve_bf16", "bf16", "neon")
@@ -19,8 +21,6 @@ def device() -> Iterator[Finding]:
     """Processor, memory, accelerator."""
     import psutil
 
-    from sqlllm.engine.memory import size
-
     try:
         import torch
     except Exception as error:  # a build for another machine fails in many ways
@@ -29,7 +29,7 @@ def device() -> Iterator[Finding]:
     yield _cpu()
     free, total = psutil.virtual_memory().available, psutil.virtual_memory().total
     values = {"free_bytes": free, "total_bytes": total}
-    text = f"{size(free)} free of {size(total)}"
+    text = f"{decimal(free)} free of {decimal(total)}"
     yield _roomy("memory", text, values, "end other programs: a model needs room")
     yield from _accelerator(torch)
 
@@ -65,15 +65,14 @@ def _cpu() -> Finding:
 def _accelerator(torch: Any) -> Iterator[Finding]:
     from sqlllm.engine.device import device as place
     from sqlllm.engine.device import precision
-    from sqlllm.engine.memory import size
 
     here = place()
     if here == "cuda":
         free, total = torch.cuda.mem_get_info()
         major, minor = torch.cuda.get_device_capability()
         text = (
-            f"{torch.cuda.get_device_name()}, compute {major}.{minor}, {size(free)} free of "
-            f"{size(total)}, runs in {precision('cuda')}"
+            f"{torch.cuda.get_device_name()}, compute {major}.{minor}, {decimal(free)} free of "
+            f"{decimal(total)}, runs in {precision('cuda')}"
         )
         values = {"free_bytes": free, "total_bytes": total, "dtype": precision("cuda")}
         yield _roomy("cuda", text, values, "end other programs on it: nvidia-smi lists them")

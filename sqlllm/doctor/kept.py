@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from rich.filesize import decimal
+
 from sqlllm.doctor.finding import Finding, Status, failed
 from sqlllm.errors import StorageError
 from sqlllm.places import home
@@ -39,19 +41,6 @@ def files(settings: Settings) -> Iterator[Finding]:
     if settings.audit_log:
         yield _audit(settings)
     yield Finding("files", "models and downloads", "ok", str(home()))
-
-
-def size(count: int) -> str:
-    """Bytes for a person to read.
-
-    Example:
-        >>> size(12_345), size(8 << 30)
-        ('12.3 KB', '8.6 GB')
-    """
-    unit, name = next(
-        (u, n) for u, n in ((1e9, "GB"), (1e6, "MB"), (1e3, "KB")) if count >= u or u == 1e3
-    )
-    return f"{count / unit:,.1f} {name}"
 
 
 def _answers(con: sqlite3.Connection) -> str:
@@ -84,7 +73,7 @@ def _file(
         return _unreadable(name, path, error)
     if whole not in ("ok", "unfinished"):
         return _unreadable(name, path, StorageError(f"{path} is damaged: {whole}"))
-    text = f"{path}: {counted}, {size(taken)}"
+    text = f"{path}: {counted}, {decimal(taken)}"
     text += "" if whole == "ok" else f"; no fault found in {PATIENCE:.0f} s"
     reason = _why_not_writable(path) if writes else None
     if reason:
@@ -137,7 +126,7 @@ def _room(path: Path, limit: int) -> Finding:
     free = shutil.disk_usage(_parent(path)).free
     used = path.stat().st_size if path.is_file() else 0
     values = {"free_bytes": free, "cache_bytes": limit}
-    text = f"{size(free)} free where the cache is, which may grow to {size(limit)}"
+    text = f"{decimal(free)} free where the cache is, which may grow to {decimal(limit)}"
     status: Status = "ok" if free >= max(limit - used, 0) and free >= LITTLE else "warning"
     fix = f"free some, or set cache_bytes = {(used + free) // 2} in sqlllm.toml"
     return Finding("files", "disk", status, text, fix if status == "warning" else None, values)

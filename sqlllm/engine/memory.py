@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from rich.filesize import decimal
+
 from sqlllm.engine.batching import by_tokens
 from sqlllm.engine.device import precision
 from sqlllm.engine.worker import beside
@@ -59,8 +61,8 @@ def check_weights(folder: Path, dtype: str, device: str, name: str) -> None:
     free = free_bytes(device)
     if needed > free:
         msg = (
-            f"model {name!r} needs {size(needed)} for its weights in {dtype}; "
-            f"{size(free)} are free on {device}"
+            f"model {name!r} needs {decimal(needed)} for its weights in {dtype}; "
+            f"{decimal(free)} are free on {device}"
         )
         raise ConfigError(msg, hint="name a smaller model, or free memory")
 
@@ -90,16 +92,6 @@ def _weights(folder: Path, dtype: str, rest: str) -> int:
 
 def _width(dtype: str) -> int:
     return 4 if dtype == "float32" else 2
-
-
-def size(count: int) -> str:
-    """Bytes for a person to read.
-
-    Example:
-        >>> size(15_000_000_000)
-        '15.0 GB'
-    """
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def ran_out(error: BaseException) -> bool:
@@ -223,6 +215,6 @@ def rows_that_fit(needed: int, device: str, most: int) -> int:
     """
     free = free_bytes(device)
     if needed > free:
-        msg = f"one text needs {size(needed)} for keys and values; {size(free)} are free"
+        msg = f"one text needs {decimal(needed)} for keys and values; {decimal(free)} are free"
         raise ModelError(msg, hint="use a smaller model, shorter texts or fewer `max_tokens`")
     return max(1, min(int(free * SHARE) // max(needed, 1), most))
