@@ -147,6 +147,31 @@ def test_pickled_weights_of_an_embedding_model(tmp_path: Path) -> None:
         asked(pickled, EMBEDS, "a")
 
 
+def test_a_configuration_that_asks_for_pickled_weights(tmp_path: Path) -> None:
+    """A pickle is a program."""
+    import torch
+    from safetensors.torch import load_file
+
+    folder = sentences(tmp_path)
+    expected = asked(folder, EMBEDS, "a")
+    other = Path(shutil.copytree(folder, tmp_path / "other"))  # one URI is loaded once
+    weights = {k: v + 1 for k, v in load_file(other / "model.safetensors").items()}
+    torch.save(weights, other / "pytorch_model.bin")
+    changed(other / "sentence_bert_config.json", model_args={"use_safetensors": False})
+    assert asked(other, EMBEDS, "a") == expected
+
+
+def test_an_embedding_model_with_code_of_its_own(tmp_path: Path) -> None:
+    folder = sentences(tmp_path)
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Pooling: ...\n")
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[1]["type"] = "own.Pooling"
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(sqlllm.ModelError, match=r"'own\.Pooling', which is not part of"):
+        asked(folder, EMBEDS, "a")
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_cross_encoder(tmp_path: Path) -> None:
     folder = sentences(tmp_path)
     changed(folder / "config_sentence_transformers.json", model_type="CrossEncoder")

@@ -79,7 +79,12 @@ class SentenceModel(Model):
             raise ConfigError(msg, hint=HINT)
         check_sentences(folder)
         self._model: Any = SentenceTransformer(
-            str(folder), local_files_only=True, trust_remote_code=False, device=where
+            str(folder),
+            local_files_only=True,
+            trust_remote_code=False,
+            # Whatever the folder's own configuration says: pickles are programs, and in no digest.
+            model_kwargs={"use_safetensors": True},
+            device=where,
         ).eval()
         inner = getattr(self._model[0], "auto_model", None)  # not in models that look words up
         missing = [] if inner is None else unset(inner)
