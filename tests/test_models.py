@@ -111,6 +111,22 @@ def test_attention_in_bfloat16_whatever_the_scores(size: float, shift: float) ->
         torch.testing.assert_close(got[0, rows].float(), expected, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("packed", [True, False])
+def test_special_tokens_in_a_row_are_text(
+    packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sqlllm.engine import encoder
+
+    if not packed:
+        monkeypatch.setattr(encoder, "_alike", lambda q, *_: q * 0)
+    model = SentenceModel(minilm_folder(), dtype="float32")
+    assert (model._encoder is not None) == packed
+    vectors = model._encode(["pay [SEP] [PAD] later", "pay [sep] [pad] later", "pay later"])
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
+    assert vectors[0] @ vectors[2] < 0.9
+    assert model.count_tokens(["[CLS]", "[cls]"]) == [4, 4]
+
+
 def test_an_encoder_that_takes_no_packed_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     from sqlllm.engine import encoder
 

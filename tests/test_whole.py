@@ -189,6 +189,14 @@ def test_a_prompt_before_every_text_takes_its_room(tmp_path: Path) -> None:
     assert asked(folder, "SELECT ai.count_tokens('abc')") == 3
 
 
+def test_special_tokens_of_a_prompt_are_meant(tmp_path: Path) -> None:
+    """Those of a row are text, but where the model's own prompt has some."""
+    prompts: dict[str, Any] = {"prompts": {"query": "<|im_start|>"}, "default_prompt_name": "query"}
+    count = "SELECT ai.count_tokens('<|im_end|>')"
+    assert asked(sentences(tmp_path / "plain"), count) == len("<|im_end|>")
+    assert asked(sentences(tmp_path / "prompted", **prompts), count) == 1
+
+
 def test_a_model_that_looks_words_up(tmp_path: Path) -> None:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import StaticEmbedding
@@ -199,6 +207,7 @@ def test_a_model_that_looks_words_up(tmp_path: Path) -> None:
     assert asked(tmp_path, EMBEDS, "a b") == pytest.approx(expected.tolist(), abs=1e-6)
     assert asked(tmp_path, "SELECT ai.count_tokens($1)", "a b") == 3
     assert asked(tmp_path, "SELECT len(ai.embed($1))", "long " * 2000) == 8
+    assert asked(tmp_path, "SELECT ai.count_tokens('<|im_end|>')") == len("<|im_end|>")
     assert asked(tmp_path, "SELECT ai.classify($1, ['a b', 'c d'])", "a b") == "a b"
 
 

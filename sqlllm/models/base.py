@@ -131,7 +131,7 @@ class Model:
         )
 
 
-ANSWERS = 3
+ANSWERS = 4
 """Part of the fingerprint of the models here. Raised whenever a change of this package (prompts,
 scoring, a constant) changes what the same weights answer: what a cache holds is then asked anew."""
 

@@ -90,6 +90,7 @@ class SentenceModel(Model):
         missing = [] if inner is None else unset(inner)
         self._model[0].to(getattr(torch, dtype))  # pooling and what follows stay in float32
         self._reading = threading.Lock()  # truncation is the tokenizer's state
+        self._read_as_text()
         self.fingerprint = f"sentence:{model_digest(folder)}:{dtype}:{ANSWERS}"
         check_words(self._model.tokenizer, self._tokens(SAMPLE)[1], folder, inner)
         # What looks words up reads any number of them.
@@ -232,10 +233,15 @@ class SentenceModel(Model):
                 state["token_embeddings"] = state["token_embeddings"].float()
             return self._pooled(state)
 
+    @property
+    def _prompt(self) -> str:
+        """What the model's configuration puts before every text."""
+        name = self._model.default_prompt_name or ""
+        return self._model.prompts.get(name) or ""
+
     def _features(self, texts: list[str]) -> Any:
-        prompt = self._model.prompts.get(self._model.default_prompt_name or "", "")
         with self._reading:
-            return self._model.preprocess(texts, prompt=prompt or None)
+            return self._model.preprocess(texts, prompt=self._prompt or None)
 
     def _pooled(self, state: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
         """What the model's other modules make of the encoder's output, as unit vectors."""
@@ -265,6 +271,17 @@ class SentenceModel(Model):
             verbose=False,
         )["input_ids"]  # fmt: skip
         return ids
+
+    def _read_as_text(self) -> None:
+        """Let special tokens in a row be text, so that `[SEP]` doesn't end it.
+
+        But not where the model's own prompt, which stands before every text, has some.
+        """
+        tokenizer = self._model.tokenizer
+        meant = [t for t in getattr(tokenizer, "all_special_tokens", ()) if t in self._prompt]
+        for name in ("split_special_tokens", "encode_special_tokens"):  # the latter of Rust's
+            if hasattr(tokenizer, name):
+                setattr(tokenizer, name, not meant)
 
     def _prompted(self) -> int:
         """Tokens of the prompt that the model's configuration puts before every text."""
