@@ -233,6 +233,12 @@ def test_events(jobs: Jobs, capfd: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def test_no_event_has_a_key_of_the_script(jobs: Jobs) -> None:
+    jobs.run("SET VARIABLE token = 'sk-1'; FROM (SELECT 'https://me:pw@a.io/') t")
+    told = [event["sql"] for event in jobs.events if event["event"] == "statement_started"]
+    assert told == ["SET VARIABLE token = '…'", "FROM (SELECT 'https://…@a.io/') t"]
+
+
 def test_progress_is_told_now_and_then(jobs: Jobs) -> None:
     jobs.fake = sqlllm.FakeModel(lambda task, text: time.sleep(0.3) or text, batch_size=1)
     jobs.run("SELECT ai.complete('t' || i) FROM range(6) t(i)")

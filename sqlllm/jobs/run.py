@@ -37,6 +37,7 @@ from sqlllm.jobs.script import (
     steps,
     why_one_by_one,
 )
+from sqlllm.report.content import without_keys
 from sqlllm.runtime.budget import Meter
 from sqlllm.runtime.caches import file_cache
 from sqlllm.runtime.runs import Job, Runs
@@ -251,7 +252,7 @@ class JobRun:
     def _step(self, db: Connection, number: int, step: Step) -> None:
         self.events.statement = number
         self.record.statement(number)
-        line = excerpt(step.text)[1:-1]
+        line = excerpt(without_keys(step.text))[1:-1]
         self.events.tell("statement_started", statement=number, sql=line)
         started = time.monotonic()
         page = self.report.step(db, number) if self.report is not None else nullcontext()
