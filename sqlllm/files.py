@@ -63,9 +63,17 @@ def where(path: Path) -> Path:
 
 
 def part_of(path: Path) -> Path:
-    """A name beside the file, of no other, for what takes its place when it is whole."""
+    """Where what takes the file's place is written: beside it, in a folder that `begin` makes.
+
+    Nobody else can look into that: the rights of the file itself come with its name.
+    """
     path = where(path)
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part") / "part"
+
+
+def begin(part: Path) -> None:
+    """Make a part's folder, if it isn't there."""
+    part.parent.mkdir(mode=0o700, exist_ok=True)
 
 
 def put(part: Path, path: Path) -> None:
@@ -74,12 +82,14 @@ def put(part: Path, path: Path) -> None:
     with suppress(OSError):  # there is none yet, or the folder's system has no rights
         shutil.copymode(path, part)
     part.replace(path)
+    remove(part)
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """What is written there takes the file's place in the end; of what fails, nothing is left."""
     part = part_of(path)
+    begin(part)
     try:
         yield part
         if part.exists():
@@ -88,7 +98,8 @@ def whole(path: Path) -> Iterator[Path]:
         remove(part)
 
 
-def remove(path: Path) -> None:
-    """A file that may be gone, or be where nothing can be removed; no error for it."""
+def remove(part: Path) -> None:
+    """A part that may be gone, or be where nothing can be removed; no error for it."""
     with suppress(OSError):
-        path.unlink()
+        part.unlink(missing_ok=True)
+        part.parent.rmdir()

@@ -24,7 +24,7 @@ ROOT = os.geteuid() == 0 if hasattr(os, "geteuid") else False
 
 
 def parts(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.name.endswith(".part")]
+    return [*folder.glob(".*.part/*")] or [*folder.glob(".*.part")]
 
 
 def test_what_takes_the_place_after_the_commit_fails_is_told_apart(
@@ -46,6 +46,22 @@ def test_what_takes_the_place_after_the_commit_fails_is_told_apart(
     assert jobs.events[-1]["event"] == "run_done"
     call = ["run", str(jobs.write("SELECT 1")), "--to", str(out)]
     assert main(call) == 5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights of POSIX")
+def test_nobody_else_reads_a_result_before_it_has_its_rights(jobs: Jobs) -> None:
+    out, seen = jobs.folder / "out.csv", []
+
+    def looks(_: sqlllm.Task, text: str) -> str:
+        seen.extend(oct(path.stat().st_mode & 0o777) for path in jobs.folder.glob(".*.part"))
+        return text
+
+    out.touch(0o600)
+    jobs.fake = sqlllm.FakeModel(looks)
+    jobs.run(WRITES, to=out)
+    assert set(seen) == {"0o700"}
+    assert out.stat().st_mode & 0o777 == 0o600
+    assert parts(jobs.folder) == []
 
 
 @pytest.mark.parametrize("what", ["folder", "nowhere", "device", "dot", "ending"])

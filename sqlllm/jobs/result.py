@@ -72,6 +72,7 @@ class Result:
     def run(self, db: Any, step: Step) -> None:
         """Run one of the statements; the rows of the last are kept."""
         if step is self._last and self._part is not None:
+            files.begin(self._part)
             save(db, step, self._part, self._form, screen=self._screen)
             return
         db.execute(step.text)
