@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -286,8 +287,21 @@ def config_file() -> Path | None:
         here = Path.cwd()
     except FileNotFoundError:  # it was removed under the process
         return None
-    found = (folder / "sqlllm.toml" for folder in (here, *here.parents))
-    return next((path for path in found if os.path.isfile(path)), None)  # noqa: PTH113
+    places = (folder / "sqlllm.toml" for folder in (here, *here.parents))
+    found = next((path for path in places if os.path.isfile(path)), None)  # noqa: PTH113
+    if found is not None and _is_strangers(found):
+        msg = f"{found} is another user's, in a folder where everybody may write"
+        raise ConfigError(msg, hint=f"if you trust it, set SQLLLM_CONFIG={found}")
+    return found
+
+
+def _is_strangers(path: Path) -> bool:
+    """Whether somebody else has put it where anybody can, such as /tmp: it says which models
+    answer, and where answers and texts go."""
+    if not hasattr(os, "getuid"):
+        return False
+    everybody = path.parent.stat().st_mode & stat.S_IWOTH
+    return bool(everybody) and path.stat().st_uid != os.getuid()
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import sqlllm
-from sqlllm.settings import cache_path, state_path
+from sqlllm.settings import cache_path, config_file, state_path
 
 
 def ask(db: sqlllm.Connection, rows: int) -> list[Any]:
@@ -184,3 +184,24 @@ with sqlllm.connect(models={"fake": fake}, model="fake", audit_log=log, record=F
     )
     assert "100 of " in done.stdout
     assert [json.loads(line)["outcome"] for line in log.read_text().splitlines()] == ["ok", "ok"]
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="no owners of POSIX")
+def test_settings_that_somebody_else_put_where_everybody_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As /tmp/sqlllm.toml, for whoever works below: it says where answers and texts go."""
+    path = tmp_path / "sqlllm.toml"
+    path.write_text("model = 'minilm'\n")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    tmp_path.chmod(0o777)
+    assert config_file() == path
+    monkeypatch.setattr(os, "getuid", lambda: path.stat().st_uid + 1)
+    with pytest.raises(sqlllm.ConfigError, match=r"sqlllm\.toml is another user's, in a folder"):
+        sqlllm.Settings.load()
+    tmp_path.chmod(0o775)
+    assert sqlllm.Settings.load().model == "minilm"
+    tmp_path.chmod(0o777)
+    monkeypatch.setenv("SQLLLM_CONFIG", str(path))
+    assert sqlllm.Settings.load().model == "minilm"
