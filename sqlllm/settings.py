@@ -68,7 +68,8 @@ class Settings:
         caps: Model -> its `max_calls` and `max_tokens` per query; in `[models.name]`, too.
         allow_models: The only models that may be used, by name; None: all that are configured.
         allow_remote: Whether models may be used that send texts to another machine.
-        audit_log: A file that gets one line of JSON per input that was sent; None: none.
+        audit_log: A file that gets one line of JSON per input that was sent; None: none. One
+            that is there and no audit log is refused.
         audit_texts: Whether those lines have the texts, not only their hashes.
     """
 

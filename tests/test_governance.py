@@ -159,6 +159,19 @@ def test_without_its_audit_log_no_model_is_asked(tmp_path: Path) -> None:
     assert fake.inputs == []
 
 
+def test_a_file_that_is_no_audit_log_is_left_as_it_is(tmp_path: Path) -> None:
+    mistaken = tmp_path / ".profile"
+    mistaken.write_text("alias ll='ls -l'\n")
+    fake = sqlllm.FakeModel(upper)
+    with (
+        open_with(fake, audit_log=str(mistaken)) as db,
+        pytest.raises(sqlllm.StorageError, match=r"\.profile is no audit log"),
+    ):
+        db.execute("SELECT ai.try_complete('x')")
+    assert fake.inputs == []
+    assert mistaken.read_text() == "alias ll='ls -l'\n"
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
 def test_an_answer_that_could_not_be_noted_is_not_used() -> None:
     fake = sqlllm.FakeModel(upper)

@@ -133,8 +133,10 @@ def _room(path: Path, limit: int) -> Finding:
 
 
 def _audit(settings: Settings) -> Finding:
-    path = Audit.of(settings).path
+    audit = Audit.of(settings)
+    path = audit.path
     reason = _why_not_writable(path) if path is not None else None
+    reason = "it is no audit log" if audit.is_foreign else reason
     if reason:
         text = f"{path} can't be written ({reason}): no model will be asked"
         fix = "make it writable, or name another audit_log in sqlllm.toml"

@@ -19,6 +19,9 @@ from sqlllm.settings import Settings
 Outcome = SqlllmError | str
 """Why there is no answer, or `ok`, or `unknown` of an input that may have been sent."""
 
+BEGIN = b'{"time": "'
+"""How such a file begins."""
+
 
 @dataclass(frozen=True, slots=True)
 class Audit:
@@ -37,12 +40,28 @@ class Audit:
         given = settings.audit_log
         return cls(Path(given) if given else None, settings.audit_texts)
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether there is a file that is no audit log, such as one whose name was mistaken."""
+        if self.path is None:
+            return False
+        try:
+            if not self.path.is_file():
+                return False
+            with self.path.open("rb") as file:
+                return file.read(len(BEGIN)) not in (b"", BEGIN)
+        except OSError:  # a file that may only grow
+            return False
+
     def check(self) -> None:
         """Refuse to send anything that could not be noted.
 
         Raises:
-            StorageError: The file can't be written.
+            StorageError: The file can't be written, or is none of ours.
         """
+        if self.is_foreign:
+            msg = f"{self.path} is no audit log, and is left as it is"
+            raise StorageError(msg, hint="name another file by audit_log, or move this one away")
         if self.path is not None:
             self._append(b"")
 
