@@ -112,9 +112,7 @@ def test_attention_in_bfloat16_whatever_the_scores(size: float, shift: float) ->
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_special_tokens_in_a_row_are_text(
-    packed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_special_tokens_in_a_row_are_text(packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     from sqlllm.engine import encoder
 
     if not packed:

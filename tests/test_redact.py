@@ -118,6 +118,12 @@ def test_international_phone_numbers_of_every_country(rules: sqlllm.Connection) 
         ("4111111111111111,12/27 536-90-4399,94105", "[CARD],12/27 [NATIONAL_ID],94105"),
         ("账号DE89370400440532013000, ann@example.co.jp担当2", "账号[IBAN], [EMAIL]担当2"),
         ("4111111111111111,12 EUR, react@18.2.0-rc.next, logo@2x.png", None),
+        # what nobody sees, within or between, and digits of any script
+        ("an\u200bn@exam\u00adple.org\u200b!", "[EMAIL]\u200b!"),
+        ("chloe\u0301@example.org", "[EMAIL]"),
+        ("\u202a+49\u200e 30 901820\u202c", "\u202a[PHONE]\u202c"),
+        ("4111\u20601111\u200b11111111 4111111111111111\u200b12/27", "[CARD] [CARD]\u200b12/27"),
+        ("+௪௯ ௩௦ ௯௦௧௮௨௦", "[PHONE]"),
         ("version 4.2.1.0, 4.2.1.300, 10:30:45, a::b", None),
         ("4111111111111112 and DE89370400440532013001", None),
         ("", None),

@@ -11,7 +11,7 @@ from sqlllm.redact.national import national_ids
 from sqlllm.redact.numbers import cards, ibans
 from sqlllm.redact.online import emails, ips, urls
 from sqlllm.redact.phones import phones
-from sqlllm.redact.text import readable
+from sqlllm.redact.text import UNSEEN, readable
 
 
 def finder(entities: Sequence[str], regions: Sequence[str]) -> Callable[[str], list[Span]]:
@@ -41,8 +41,17 @@ def finder(entities: Sequence[str], regions: Sequence[str]) -> Callable[[str], l
         msg = f"ai.redact needs the package {error.name!r}, which is not installed"
         raise ConfigError(msg, hint="run `pip install 'sqlllm[redact]'`") from error
 
-    def find(text: str) -> list[Span]:
+    def seen(text: str) -> list[Span]:
         plain = readable(text)
         return [span for recognise in recognisers for span in recognise(plain)]
+
+    def find(text: str) -> list[Span]:
+        found = seen(text)
+        if not text.isascii() and UNSEEN.search(text):  # which may stand within, or apart
+            at = [i for i, char in enumerate(text) if not UNSEEN.match(char)]
+            for span in seen(UNSEEN.sub("", text)):
+                start, end = at[span.start], at[span.end - 1] + 1
+                found.append(span._replace(start=start, end=end))
+        return found
 
     return find

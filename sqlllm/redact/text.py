@@ -7,15 +7,20 @@ characters is several times faster than one that begins by looking back.
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import cache
 
 SPACES = (
     "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u3000"
 )
 HYPHENS = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63"
-DIGITS = (0x0660, 0x06F0, 0x0966, 0x09E6, 0x0E50)  # Arabic, Persian, Devanagari, Bengali, Thai
 
 WINDOW = 80  # characters in which a word and the number that it announces stand
+
+# Joiners, soft hyphens, marks of direction, and accents that are characters of their own.
+UNSEEN = re.compile(
+    "[\u00ad\u0300-\u036f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff]"
+)
 
 
 def readable(text: str) -> str:
@@ -33,7 +38,8 @@ def readable(text: str) -> str:
 @cache
 def _table() -> dict[int, int]:
     table = {ord(char): ord(" ") for char in SPACES} | {ord(char): ord("-") for char in HYPHENS}
-    table |= {zero + digit: ord("0") + digit for zero in DIGITS for digit in range(10)}
+    digits = ((code, unicodedata.decimal(chr(code), None)) for code in range(0x80, 0x20000))
+    table |= {code: ord("0") + digit for code, digit in digits if digit is not None}
     return table | {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 
 
