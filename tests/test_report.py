@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from conftest import answer
 
@@ -155,6 +156,14 @@ def test_without_samples_no_message_quotes_a_text(path: Path, text: str, message
         db.report(path, samples=0)
     assert "secret" not in path.read_text()
     assert Page(path).rows("errors", "function")[0][3].startswith(message.partition(" ")[0])
+
+
+def test_without_samples_no_message_has_a_number_of_a_row(tmp_path: Path, path: Path) -> None:
+    script = "SELECT CAST(x * 1000 AS TINYINT) FROM (SELECT 4111 AS x)"
+    with pytest.raises(duckdb.ConversionException, match="4111000"):
+        job(tmp_path, script, sqlllm.FakeModel(str), report=path, report_samples=0)
+    assert "4111000" not in path.read_text()
+    assert "Conversion Error: …" in Page(path).text
 
 
 def test_nothing_is_markup_that_came_from_outside(db: sqlllm.Connection, path: Path) -> None:

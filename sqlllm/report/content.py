@@ -90,6 +90,8 @@ class Report:
         """A message, which may quote a text: without that where no samples are wanted."""
         if self.samples:
             return message
+        if kind := _OF_ROWS.match(message):
+            return f"{kind[0]} …"
         known = {*self.models, *(function for part in self.parts for function, _ in part.usage)}
         for quote in _OPENED.finditer(message):
             if quote[1] not in known:  # a text: it may hold quotes, and be cut before its last one
@@ -98,6 +100,8 @@ class Report:
         return message
 
 
+# What DuckDB says then may have a row's value without quotes, as a number.
+_OF_ROWS = re.compile(r"(Conversion|Constraint|Invalid Input|Out of Range) Error:(?! Python)")
 # Of a word such as `can't`, it is neither.
 _OPENED = re.compile(r"(?<!\w)['\"](?:([^'\"]*)['\"])?")
 _CLOSED = re.compile(r"['\"](?!\w)")
