@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Literal
 
-from sqlllm.errors import CallError
+from sqlllm.errors import CallError, excerpt
 
 Kind = Literal["complete", "choose", "extract", "embed"]
 
@@ -81,9 +81,8 @@ class Task:
                 raise CallError(msg)
             for _, label in self.examples:
                 if label not in self.labels:
-                    msg = (
-                        f"the example label {label!r} is not among the labels {_list(self.labels)}"
-                    )
+                    among = _list(self.labels)
+                    msg = f"the example label {excerpt(label)} is not among the labels {among}"
                     raise CallError(msg)
         if self.kind == "extract" or self.schema:
             _check_schema(self.schema)
@@ -230,11 +229,11 @@ def _check_labels(labels: tuple[str, ...]) -> None:
     seen: set[str] = set()
     for label in labels:
         if label in seen:
-            msg = f"the label {label!r} is given twice"
+            msg = f"the label {excerpt(label)} is given twice"
             raise CallError(msg, hint="remove one of them")
         seen.add(label)
 
 
 def _list(labels: tuple[str, ...]) -> str:
-    shown = ", ".join(repr(label) for label in labels[:8])
+    shown = ", ".join(map(excerpt, labels[:8]))
     return f"[{shown}, …]" if len(labels) > 8 else f"[{shown}]"
