@@ -65,7 +65,11 @@ def read_form(given: object, descriptions: object = None) -> Form:
             msg = "descriptions are of the fields of a schema, and there is none"
             raise CallError(msg, hint=HINT)
         return Form()
-    return _read(given if isinstance(given, str) else _dumps(given), _dumps(descriptions))
+    try:
+        return _read(given if isinstance(given, str) else _dumps(given), _dumps(descriptions))
+    except RecursionError as error:
+        msg = "the schema is nested too deeply"
+        raise CallError(msg, hint="take JSON for what lies deepest") from error
 
 
 @lru_cache(maxsize=256)  # DuckDB calls a UDF for every 2,048 rows
@@ -255,6 +259,8 @@ def unreadable(answer: str, largest: float = DOUBLE) -> str | None:
         json.loads(answer, object_pairs_hook=_once, parse_float=fits, parse_int=fits)
     except _UnreadableError as error:
         return str(error)
+    except RecursionError:
+        return "is nested too deeply"
     return None
 
 

@@ -15,7 +15,9 @@ from tiny import save
 import sqlllm
 from sqlllm.engine.enforceable import enforceable
 from sqlllm.engine.prompt import completion_prompt, form_of
+from sqlllm.models.base import Batch
 from sqlllm.models.causal import CausalModel
+from sqlllm.runtime.checked import checked
 from sqlllm.schema import read_form
 
 
@@ -102,6 +104,7 @@ REFUSED: list[dict[str, Any]] = [
     {"type": "number", "exclusiveMinimum": 2, "maximum": 2.75},
     {"type": "object", "properties": {"a\n": {"type": "null"}}},
     {"type": "string", "x-guidance": {"lenient": True}, "not": {}},
+    {"type": "string", "enum": ["\ud800"]},
 ]
 
 
@@ -109,6 +112,26 @@ REFUSED: list[dict[str, Any]] = [
 def test_what_cannot_be_enforced_is_refused(model: CausalModel, schema: dict[str, Any]) -> None:
     with pytest.raises(sqlllm.CallError, match="the schema can't be enforced: "):
         model._grammars.json(json.dumps(schema))
+
+
+def test_a_form_that_is_nested_too_deeply(model: CausalModel, db: sqlllm.Connection) -> None:
+    def lists(depth: int) -> str:
+        return '{"type": "array", "items": ' * depth + '{"type": "null"}' + "}" * depth
+
+    for depth in (300, 900):
+        with pytest.raises(sqlllm.CallError, match=r"the schema can't be enforced: .*recursion"):
+            model._grammars.json(lists(depth))
+    row = db.execute("SELECT unnest(ai.try_extract('x', $1))", [lists(5000)]).fetchone()
+    assert row == (None, "the schema is nested too deeply")
+    task = sqlllm.Task("complete", schema='{"type": "array"}')
+    wrong = checked("mine", task, Batch([0], ["[" * 100_000]), {0}).errors[0]
+    assert str(wrong).endswith("is no JSON")
+
+
+def test_an_error_of_the_engine_has_nothing_of_the_answer(model: CausalModel) -> None:
+    task = sqlllm.Task("complete", pattern=".*" * 500, max_tokens=5)
+    ((error,),) = [batch.errors.values() for batch in model.complete(task, ["a"]) if batch.errors]
+    assert "Tokens:" not in str(error)
 
 
 # A schema, and answers that aren't valid.

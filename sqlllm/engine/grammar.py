@@ -37,8 +37,14 @@ class Grammars:
         """Valid against a JSON Schema, given as JSON text."""
         from llguidance import LLMatcher
 
-        exact = json.dumps(enforceable(json.loads(schema)), ensure_ascii=False)
-        return self._made(LLMatcher.grammar_from_json_schema(exact, overrides=COMPACT), "schema")
+        try:
+            exact = json.dumps(enforceable(json.loads(schema)), ensure_ascii=False)
+            made = LLMatcher.grammar_from_json_schema(exact, overrides=COMPACT)
+        except CallError:
+            raise
+        except (ValueError, RecursionError) as error:  # half a character, or nested too deeply
+            raise _unenforceable("schema", str(error)) from error
+        return self._made(made, "schema")
 
     def regex(self, pattern: str) -> Grammar:
         """Matched as a whole by a regular expression (Rust's syntax, without look-around).
@@ -53,9 +59,12 @@ class Grammars:
         from llguidance import LLMatcher
 
         if problem := LLMatcher.validate_grammar(text, self._tokens):
-            msg = f"the {what} can't be enforced: {problem.strip()}"
-            raise CallError(msg, hint=f"simplify the {what}")
+            raise _unenforceable(what, problem.strip())
         return Grammar(LLMatcher(self._tokens, text), self._executor, self._width)
+
+
+def _unenforceable(what: str, problem: str) -> CallError:
+    return CallError(f"the {what} can't be enforced: {problem}", hint=f"simplify the {what}")
 
 
 class Grammar:
@@ -112,5 +121,9 @@ class Rule:
 
     @property
     def problem(self) -> str | None:
-        """What the grammar's engine ran into, which ends the answer; it raises nothing."""
-        return self.matcher.get_error().strip() if self.matcher.is_error() else None
+        """What the grammar's engine ran into, which ends the answer; it raises nothing.
+
+        Behind the first line is the engine's state, with all of the answer so far.
+        """
+        error: str = self.matcher.get_error().strip() if self.matcher.is_error() else ""
+        return error.partition("\n")[0] or None

@@ -76,11 +76,11 @@ def _texts(task: Task, answers: Sequence[Any]) -> dict[int, SqlllmError]:
     wrong: dict[int, SqlllmError] = {}
     for at, answer in enumerate(answers):
         if not isinstance(answer, str):
-            wrong[at] = BadAnswer(f"the answer {answer!r} is no text")
+            wrong[at] = BadAnswer(f"the answer {answer!r:.60} is no text")
         elif task.schema:
             try:
                 json.loads(answer)
-            except ValueError:
+            except (ValueError, RecursionError):
                 wrong[at] = BadAnswer(f"the answer {excerpt(answer)} is no JSON")
     return wrong
 
