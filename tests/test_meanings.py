@@ -126,6 +126,7 @@ def test_names_in_tables_and_files_stay(both: Both, query: str, tmp_path: Path) 
     [
         ("UPDATE t SET x = ai.complete(x), k = DEFAULT WHERE id = 1", "takes DEFAULT for a column"),
         ("SELECT ai.complete(x), [1.0] <=> [2.0] FROM t", "sqlglot reads <=> or ^@ otherwise"),
+        ("SELECT ai.complete(x) FROM t AS __ai_1", "names with __ai_ are those of the rules"),
         (
             "MERGE INTO t USING (SELECT 9 AS id, 1 AS k, ai.complete('q') AS x) n ON t.id = n.id "
             "WHEN NOT MATCHED THEN INSERT BY NAME",

@@ -180,6 +180,8 @@ def _why_left(tree: exp.Expr, statement: str) -> str | None:
     writes = exp.Insert | exp.Update | exp.Delete | exp.Merge
     if any(isinstance(cte.this, writes) for cte in tree.find_all(exp.CTE)):
         return "WITH writes, and DuckDB runs it to tell its columns"
+    if "__ai_" in statement.lower():
+        return "names with __ai_ are those of the rules"
     if isinstance(tree, exp.Command):
         return f"{tree.name.upper()} statements"
     if isinstance(tree, exp.Create) and tree.kind != "TABLE":
