@@ -15,6 +15,7 @@ from conftest import answer
 import sqlllm
 from sqlllm.cli import main
 from sqlllm.models import registry
+from sqlllm.report.content import without_keys
 
 EVIL = "<script>alert(1)</script>"
 
@@ -156,6 +157,18 @@ def test_without_samples_no_message_quotes_a_text(path: Path, text: str, message
         db.report(path, samples=0)
     assert "secret" not in path.read_text()
     assert Page(path).rows("errors", "function")[0][3].startswith(message.partition(" ")[0])
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        r"SET k = E'it\'s hush'",
+        "CREATE /* for now */ SECRET s (TYPE http, BEARER_TOKEN 'hush')",
+        "EXPLAIN CREATE OR REPLACE SECRET s (TYPE http, BEARER_TOKEN 'hush')",
+    ],
+)
+def test_keys_are_not_shown_however_they_are_written(statement: str) -> None:
+    assert "hush" not in without_keys(statement)
 
 
 def test_without_samples_no_message_has_a_number_of_a_row(tmp_path: Path, path: Path) -> None:

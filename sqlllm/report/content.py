@@ -149,10 +149,15 @@ def versions() -> dict[str, str]:
     }
 
 
+_GAP = r"(?:\s|/\*.*?\*/|--[^\n]*\n)+"
 _PRIVATE = re.compile(
-    r"(CREATE\s+(OR\s+REPLACE\s+)?(\w+\s+)?SECRET|ATTACH|SET|PRAGMA)\b", re.IGNORECASE
+    rf"(EXPLAIN{_GAP}(ANALYZE{_GAP})?)?"
+    rf"(CREATE{_GAP}(OR{_GAP}REPLACE{_GAP})?(\w+{_GAP})?SECRET|ATTACH|SET|PRAGMA)\b",
+    re.IGNORECASE | re.DOTALL,
 )
-_TEXT = re.compile(r"'(?:[^']|'')*'|\$\w*\$.*?\$\w*\$", re.DOTALL)
+_TEXT = re.compile(
+    r"\be'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|\$\w*\$.*?\$\w*\$", re.DOTALL | re.IGNORECASE
+)
 _BARE = re.compile(  # a value that DuckDB takes without quotes, too: SECRET abc; = abc; TO abc
     r"([(,]\s*(?!TYPE\b|PROVIDER\b)\w+\s+)\"?[^\s'\",()]+\"?(?=\s*[,)])"
     r"|((?:=|\bTO\b)\s*)\"?(?![\d.]+\Z|true\Z|false\Z)[^\s'\"()\[]+\"?\Z",
