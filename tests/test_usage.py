@@ -16,8 +16,10 @@ import pytest
 import sqlllm
 from sqlllm.cli import main
 from sqlllm.runtime import usage
-from sqlllm.runtime.state import SCHEMA
+from sqlllm.runtime.runs import Job, Runs
+from sqlllm.runtime.state import SCHEMA, state
 from sqlllm.runtime.usage import Failure, Ledger, Usage
+from sqlllm.settings import Settings
 from sqlllm.storage import Database
 
 
@@ -139,6 +141,44 @@ def test_old_rows_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     later.add(Usage(9, "complete", "fake", rows=1, started=now))
     later.flush()
     assert [row["query_id"] for row in later.usage()] == [9, 3]
+
+
+def test_one_query_that_fails_for_many_rows_keeps_the_file_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ledger, "KEPT", 50)
+    monkeypatch.setattr(Ledger, "DROP", 20)
+    ledger = Ledger(Database(tmp_path / "state.sqlite", SCHEMA))
+    for number in range(30):  # batches
+        for _ in range(10):
+            ledger.fail(Failure(1, "complete", "fake", str(number), "why"))
+        ledger.flush()
+    inputs = [row["input"] for row in ledger.failures()]
+    assert 50 <= len(inputs) <= 80
+    assert inputs[-1] == "29"
+
+
+def test_runs_of_long_ago_are_dropped_and_the_others_found_in_a_few_steps(tmp_path: Path) -> None:
+    """Each run was looked for in all of usage: a job began after a minute, once there were many."""
+    settings = Settings(state_file=str(tmp_path / "state.sqlite"))
+    ledger, runs, job = Ledger(state(settings)), Runs(settings), Job("job", "file")
+    for age in range(120):
+        run = runs.begin(job, "script", 1, "")
+        runs.update(
+            run, started=time.time() - age * 86400, state="running" if age == 100 else "done"
+        )
+    for number in range(3000):
+        ledger.run = str(number)
+        ledger.add(Usage(number, "complete", "fake", rows=1))
+    last = ledger.run = runs.begin(job, "script", 1, "")
+    ledger.add(Usage(3000, "complete", "fake", rows=7))
+    ledger.flush()
+    steps: list[int] = []
+    state(settings).read(lambda con: con.set_progress_handler(lambda: steps.append(1), 1000))
+    found = runs.rows()
+    assert len(found) == 92
+    assert next(row["rows"] for row in found if row["run"] == last) == 7
+    assert len(steps) < 500
 
 
 def test_a_clock_that_goes_backwards_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,7 +140,9 @@ class Runs:
         return JobRunning(msg, hint="wait for it, or give this one another `name`")
 
     def _of(self, job: Job) -> list[dict[str, Any]]:
-        return [row for row in self._state.read(_runs) if _job(row) == job]
+        sql = 'SELECT * FROM runs WHERE job = ? AND "database" = ? ORDER BY started, run'
+        key = (job.name, job.database)
+        return self._state.read(lambda con: named(con.execute(sql, key)))
 
     def _bury(self, job: Job) -> dict[str, Any] | None:
         """Record that runs were killed whose lock we hold now; the last of them, if it was."""
@@ -157,10 +159,7 @@ def _job(row: dict[str, Any]) -> Job:
 
 
 def _runs(con: sqlite3.Connection) -> list[dict[str, Any]]:
-    counts = ", ".join(f"sum(u.{name}) AS {name}" for name in COUNTS)
-    return named(
-        con.execute(
-            f"SELECT r.*, {counts} FROM runs r LEFT JOIN usage u USING (run) "
-            "GROUP BY r.run ORDER BY r.started, r.run"
-        )
-    )
+    counts = ", ".join(f"sum({name}) AS {name}" for name in COUNTS)
+    usage = f"SELECT run, {counts} FROM usage WHERE run IS NOT NULL GROUP BY run"  # each read once
+    sql = f"SELECT * FROM runs LEFT JOIN ({usage}) USING (run) ORDER BY started, run"
+    return named(con.execute(sql))

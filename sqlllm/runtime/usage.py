@@ -137,9 +137,10 @@ class Ledger:
 
     EVERY = 1.0  # seconds between writes of what asked no model
     PATIENCE = 60.0  # seconds until a file that could not be written is tried again
-    DAYS = 90  # older rows are dropped
-    KEPT = 50_000  # rows of usage, and of errors
-    WAITING = 10_000  # the same where the file can't be written
+    DAYS = 90  # older rows are dropped, of runs that are over, too
+    KEPT = 50_000  # rows of usage, of errors, and of runs
+    DROP = 1000  # rows between two times that old ones are dropped
+    WAITING = 10_000  # rows that are kept where the file can't be written
 
     def __init__(self, database: Database | None = None) -> None:
         self.run: str | None = None
@@ -158,7 +159,7 @@ class Ledger:
         self._asked: dict[tuple[str, str], Usage] = {}
         self._failures: deque[tuple[Any, ...]] = deque(maxlen=self.WAITING)
         self._spent: dict[str, Spent] = {}
-        self._writes = 0
+        self._new = self.DROP  # rows since old ones were dropped
         self._next = time.monotonic() + self.EVERY
         self._retry = 0.0
 
@@ -296,24 +297,28 @@ class Ledger:
         con.executemany(_ADD_USAGE, [self._row(row, run) for row, run in self._usage.values()])
         con.executemany(_ADD_ERROR, self._failures)
         con.executemany(_ADD_SPENT, [(day, *astuple(spent)) for day, spent in self._spent.items()])
-        if self._writes % 1000 == 0:
+        if self._new >= self.DROP:
             self._drop_old(con)
 
     def _drop_old(self, con: sqlite3.Connection) -> None:
         oldest = time.time() - self.DAYS * 86400
         con.execute("DELETE FROM spent WHERE day < date(?, 'unixepoch')", [oldest])
-        for table, at in (("usage", "started"), ("errors", "at")):
-            con.execute(f"DELETE FROM {table} WHERE {at} < ?", [oldest])
+        over = "state NOT IN ('running', 'committing')"
+        for table, at, old in (
+            ("usage", "started", "true"), ("errors", "at", "true"), ("runs", "started", over),
+        ):  # fmt: skip
+            con.execute(f"DELETE FROM {table} WHERE {old} AND {at} < ?", [oldest])
             con.execute(
-                f"DELETE FROM {table} WHERE {at} < "
+                f"DELETE FROM {table} WHERE {old} AND {at} < "
                 f"(SELECT {at} FROM {table} ORDER BY {at} DESC LIMIT 1 OFFSET {self.KEPT - 1})"
             )
 
     def _written(self) -> None:
+        before = self._new if self._new < self.DROP else 0
+        self._new = before + len(self._usage) + len(self._failures)
         self._usage.clear()
         self._failures.clear()
         self._spent.clear()
-        self._writes += 1
         self._next = time.monotonic() + self.EVERY
 
     def _lost(self, error: StorageError) -> None:
