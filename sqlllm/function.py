@@ -237,9 +237,20 @@ def by_value(values: pa.Array, body: Callable[[Any, pa.Array], pa.Array]) -> pa.
 def _by_options(body: Callable[[str, pa.Array], pa.Array], text: pa.Array, options: Any) -> Any:
     """One call per distinct options: one as a rule, more when they come from columns."""
     first = options[0].as_py() if len(options) else None
-    if first is not None and options.equals(_repeated(first, len(options))):
+    if first is not None and _all_are(first, options):
         return body(first, text)
     return by_value(options, lambda given, rows: body(given, text.take(rows)))
+
+
+def _all_are(first: str, options: pa.Array) -> bool:
+    if len(first) * len(options) < KEPT:
+        return bool(options.equals(_repeated(first, len(options))))
+    return bool(pc.all(pc.equal(options, first), skip_nulls=False).as_py())
+
+
+KEPT = 1 << 20
+"""Characters of a column of options that is kept, to compare others with: a tenth of the time where
+they are short. Many labels or examples would take gigabytes, for good."""
 
 
 @lru_cache(maxsize=16)

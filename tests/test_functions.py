@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 
+import pyarrow as pa
 import pytest
 
 import sqlllm
@@ -49,6 +50,16 @@ def test_options_from_a_column(db: sqlllm.Connection, fake: sqlllm.FakeModel) ->
     ).fetchall()
     assert rows == [("q",), ("s",), ("r",)]
     assert len(fake.inputs) == 3
+
+
+def test_long_options_are_read_once_a_chunk_and_not_kept(db: sqlllm.Connection) -> None:
+    held = pa.total_allocated_bytes()
+    db.execute("SET VARIABLE long = repeat('x', 2000)")
+    for end in ("''", "i % 2"):
+        sql = f"SELECT ai.complete('a', system := getvariable('long') || {end}) FROM range(4000) r(i)"
+        assert set(db.execute(sql).fetchall()) == {("A",)}
+    db.execute("SELECT 1")
+    assert pa.total_allocated_bytes() - held < 1 << 20
 
 
 def test_distinct_inputs_reach_the_model_once(
