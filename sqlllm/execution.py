@@ -107,9 +107,11 @@ class Execution:
     def guard(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Call DuckDB: Ctrl-C ends what a model does, too, and errors of our own arrive as such."""
         statements = self._installation.runtime.statements
-        statements.contexts[self._id] = trace.context()
         try:
-            with on_interrupt(lambda: statements.interrupt(self._id)):
+            with (
+                statements.running(self._id, trace.context()),
+                on_interrupt(lambda: statements.interrupt(self._id)),
+            ):
                 return call(*args, **options)
         except (duckdb.Error, RuntimeError) as error:
             if self._id in statements.interrupted:

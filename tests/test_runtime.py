@@ -124,6 +124,39 @@ def test_a_closed_connection_leaves_nothing_behind() -> None:
         assert not db.runtime.statements.contexts
 
 
+def test_connections_that_nobody_closes_leave_little_behind(db: sqlllm.Connection) -> None:
+    statements, history = db.runtime.statements, db.history
+    statements.KNOWN, history.KEPT = 3, 4  # type: ignore[misc]
+    for i in range(8):
+        db.cursor().execute(f"SELECT ai.complete('{i}')")
+    assert len(statements.contexts) <= 3
+    assert len(history._now) <= 4
+
+
+def test_a_statement_that_runs_is_not_let_go_for_others() -> None:
+    """Its inputs were asked again, in chunks, where no cache had the answers."""
+    begun, others = threading.Event(), threading.Event()
+
+    def answer(_: sqlllm.Task, text: str) -> str:
+        if text.startswith("row"):
+            begun.set()
+            assert others.wait(5)
+        return text
+
+    fake = sqlllm.FakeModel(answer, batch_size=5000)
+    with sqlllm.connect(models={"fake": fake}, model="fake", cache="off", progress=False) as db:
+        db.runtime.statements.KEPT = 3  # type: ignore[misc]
+        query = "SELECT count(ai.complete('row ' || i)) FROM range(3000) r(i)"
+        thread = threading.Thread(target=db.cursor().execute, args=(query,))
+        thread.start()
+        assert begun.wait(20)
+        for i in range(5):
+            db.cursor().execute(f"SELECT ai.complete('{i}', system := 'another question')")
+        others.set()
+        thread.join()
+        assert (len(fake.inputs), fake.batches[0]) == (3005, 3000)
+
+
 @pytest.mark.parametrize("cursor", ["db", "db.cursor()"])
 def test_a_process_ends_while_a_daemon_thread_asks(cursor: str) -> None:
     """Python ended the thread within DuckDB, which aborted; the batches so far are kept."""

@@ -95,14 +95,20 @@ class History:
     def __init__(self) -> None:
         self._ran: deque[Ran] = deque(maxlen=self.KEPT)
         self._now: dict[int, Ran] = {}
+        self._lock = threading.Lock()
 
     def begin(self, connection_id: int, ran: Ran) -> None:
         """What that connection asks from now on is of this statement."""
-        self._now[connection_id] = ran
+        with self._lock:
+            self._now.pop(connection_id, None)
+            self._now[connection_id] = ran
+            while len(self._now) > self.KEPT:  # nobody closes each of the connections
+                del self._now[next(iter(self._now))]
 
     def end(self, connection_id: int) -> None:
         """What it asks is of no statement."""
-        self._now.pop(connection_id, None)
+        with self._lock:
+            self._now.pop(connection_id, None)
 
     def now(self, connection_id: int) -> Ran | None:
         """The statement of a connection that is about to ask something."""

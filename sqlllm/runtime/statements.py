@@ -20,7 +20,11 @@ class Statements:
 
     KEPT = 64  # connections
 
+    KNOWN = 1024
+    """Connections of which it is known where they were called: nobody closes each of them."""
+
     def __init__(self) -> None:
+        self._running: set[int] = set()  # connections that somebody waits for
         self.explained: set[int] = set()  # connections that only count now
         self.interrupted: set[int] = set()  # connections whose statement should end
         self.history = History()
@@ -47,9 +51,30 @@ class Statements:
                 found = Statement(query_id, secret=secret, tallies=tallies, ran=ran)
                 self._latest[connection_id] = found
                 self._latest.move_to_end(connection_id)
-                while len(self._latest) > self.KEPT or self._is_full():
-                    self._latest.popitem(last=False)
+                self._let_go(connection_id)
             return found
+
+    def _let_go(self, newest: int) -> None:
+        """Free what the oldest statements hold, but for those that run: they come back to it."""
+        idle = [each for each in self._latest if each not in self._running and each != newest]
+        for connection_id in idle:
+            if len(self._latest) <= self.KEPT and not self._is_full():
+                return
+            del self._latest[connection_id]
+
+    @contextmanager
+    def running(self, connection_id: int, context: Any) -> Iterator[None]:
+        """While a statement of the connection is called from where this is."""
+        with self._lock:
+            self.contexts.pop(connection_id, None)
+            self.contexts[connection_id] = context
+            while len(self.contexts) > self.KNOWN:
+                del self.contexts[next(iter(self.contexts))]
+            self._running.add(connection_id)
+        try:
+            yield
+        finally:
+            self._running.discard(connection_id)
 
     def _tallies_of(self, connection_id: int, query_id: int) -> dict[str, Tally]:
         """Likewise: what was spent stays spent."""
