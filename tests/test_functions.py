@@ -56,8 +56,8 @@ def test_long_options_are_read_once_a_chunk_and_not_kept(db: sqlllm.Connection) 
     held = pa.total_allocated_bytes()
     db.execute("SET VARIABLE long = repeat('x', 2000)")
     for end in ("''", "i % 2"):
-        sql = f"SELECT ai.complete('a', system := getvariable('long') || {end}) FROM range(4000) r(i)"
-        assert set(db.execute(sql).fetchall()) == {("A",)}
+        call = f"ai.complete('a', system := getvariable('long') || {end})"
+        assert set(db.execute(f"SELECT {call} FROM range(4000) r(i)").fetchall()) == {("A",)}
     db.execute("SELECT 1")
     assert pa.total_allocated_bytes() - held < 1 << 20
 
