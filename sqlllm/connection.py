@@ -333,4 +333,5 @@ class Connection:
             return self._execution.script(made, again, call, *args, **options)
         except BaseException as error:
             ran.error = first_line(error) or type(error).__name__
+            self._forget()  # it is not read on, and its errors' tracebacks hold the user's frames
             raise

@@ -27,7 +27,9 @@ type. `Connection` raises the original.
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from contextlib import suppress
 
 
 class SqlllmError(Exception):
@@ -127,6 +129,22 @@ class StorageWarning(UserWarning):
 def first_line(error: BaseException) -> str:
     """What is wrong, without the hint."""
     return str(error).partition("\n")[0]
+
+
+def let_go(error: BaseException | None) -> None:
+    """Free what frames of this package hold, which a traceback keeps as long as the error.
+
+    A failed call would keep the texts and answers of its statement; with the errors among them, in
+    a circle. Frames of others, such as a model of the user's, stay for a debugger.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if frame.f_globals.get("__name__", "").startswith("sqlllm."):
+                with suppress(RuntimeError):  # it runs
+                    frame.clear()
+        error = error.__cause__ or error.__context__
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:

@@ -11,6 +11,7 @@ from sqlllm.installation import DuckDB, Installation
 from sqlllm.interrupt import on_interrupt
 from sqlllm.rewrite import Plan, Statement
 from sqlllm.runtime import trace
+from sqlllm.runtime.statements import Statements
 from sqlllm.variables import seen
 
 # Raised before anything ran: the statement could not be parsed or bound.
@@ -94,7 +95,7 @@ class Execution:
             return self.guard(call, statement.sql, *args, **options)
         except _UNBOUND as error:
             self.refused |= {statement.sql}
-            unbound = error
+            unbound = error.with_traceback(None)  # which would hold this frame
         except duckdb.Error as error:
             raise _without_line(error) from None
         try:  # the user's own text says what is wrong with it, or runs as it stands
@@ -107,6 +108,12 @@ class Execution:
     def guard(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Call DuckDB: Ctrl-C ends what a model does, too, and errors of our own arrive as such."""
         statements = self._installation.runtime.statements
+        with self._installation.listening():
+            return self._guarded(statements, call, *args, **options)
+
+    def _guarded(
+        self, statements: Statements, call: Callable[..., Any], *args: Any, **options: Any
+    ) -> Any:
         try:
             with (
                 statements.running(self._id, trace.context()),
@@ -119,7 +126,10 @@ class Execution:
                 raise KeyboardInterrupt from error
             original = self._installation.original(error)
             if original is not None:
-                raise original from error
+                try:
+                    raise original from error
+                finally:
+                    del original  # its traceback holds this frame
             hint = next((hint for words, hint in HINTS.items() if words in str(error)), None)
             if hint is None:
                 raise

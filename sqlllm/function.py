@@ -12,7 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sqlllm.call import Call, Origin, key_of, scatter
-from sqlllm.errors import BudgetExceeded, CallError, SqlllmError, StorageError, first_line
+from sqlllm.errors import (
+    BudgetExceeded,
+    CallError,
+    SqlllmError,
+    StorageError,
+    first_line,
+    let_go,
+)
 from sqlllm.runtime.runtime import Runtime
 from sqlllm.together import together
 
@@ -215,6 +222,8 @@ def heard(udf: Callable[..., Any], report: Callable[[BaseException], None]) -> C
         try:
             return udf(*map(_one, columns))
         except BaseException as error:
+            columns = ()
+            let_go(error)
             report(error)
             raise
 

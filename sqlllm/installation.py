@@ -8,8 +8,8 @@ import time
 import uuid
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from typing import Any
 
@@ -35,6 +35,32 @@ class Installation:
         self.runtime = runtime
         self.raised: deque[BaseException] = deque(maxlen=32)
         self.functions: list[Callable[..., Any]] = []
+        self._listeners = 0
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """While somebody waits who can be told what a UDF raised.
+
+        What is raised for others is not kept, nor what is left afterwards: a traceback holds the
+        frames of all callers, up to the user's, with what is in them.
+        """
+        with self._lock:
+            self._listeners += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._listeners -= 1
+                left = self.raised
+                if not self._listeners:
+                    self.raised = deque(maxlen=32)
+            del left  # without the lock: what is freed may run anything
+
+    def heard(self, error: BaseException) -> None:
+        """A UDF raised this."""
+        if self._listeners:
+            self.raised.append(error)
 
     def original(self, error: Exception) -> BaseException | None:
         """The exception inside a UDF that DuckDB passed on as text."""
@@ -160,7 +186,7 @@ def _refuse_taken(con: DuckDB) -> None:
 
 def _register(con: Any, installation: Installation) -> None:
     for fn in FUNCTIONS:
-        udf = heard(fn.bind(lambda: installation.runtime), installation.raised.append)
+        udf = heard(fn.bind(lambda: installation.runtime), installation.heard)
         installation.functions.append(udf)
         con.create_function(
             fn.udf,
@@ -171,7 +197,7 @@ def _register(con: Any, installation: Installation) -> None:
             null_handling="special",
         )
     for name, (returns, rows) in VIEWS.items():
-        view = heard(_view(rows, installation), installation.raised.append)
+        view = heard(_view(rows, installation), installation.heard)
         installation.functions.append(view)
         con.create_function(
             f"__ai_{name}",

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 import sqlllm
 from sqlllm.cli import main
+from sqlllm.runtime.memory import POOL
 
 
 @pytest.mark.parametrize(
@@ -312,3 +315,35 @@ def test_ctrl_c_loses_no_batch_on_the_waiting_thread_unless_it_comes_twice(times
         assert len(signals) == (10 if times == 1 else 2)
         assert len(db.execute("SELECT ai.complete(x) FROM t").fetchall()) == 100
     assert len(fake.inputs) == (100 if times == 1 else 110)
+
+
+@pytest.mark.parametrize("way", ["execute", "sql"])
+def test_what_a_failed_query_held_is_free_at_once(way: str) -> None:
+    """Its errors held the frames of the query and of the user's, in a circle or for good."""
+
+    class Held: ...
+
+    def fails(_: sqlllm.Task, text: str) -> str:
+        msg = f"no answer for {text}"
+        raise sqlllm.ModelError(msg)
+
+    def ask(db: sqlllm.Connection) -> weakref.ref[Held]:
+        held = Held()
+        query = "SELECT ai.complete(repeat('long ', 100) || i) FROM range(5000) r(i)"
+        try:
+            getattr(db, way)(query).fetchall()
+        except (sqlllm.ModelError, duckdb.InvalidInputException):
+            return weakref.ref(held)
+        raise AssertionError
+
+    fake = sqlllm.FakeModel(fails)
+    with sqlllm.connect(models={"fake": fake}, model="fake", progress=False) as db:
+        gc.disable()
+        try:
+            before = POOL.bytes_allocated()
+            found = ask(db)
+            db.execute("SELECT 1")
+            assert found() is None
+            assert POOL.bytes_allocated() - before < 1 << 16
+        finally:
+            gc.enable()

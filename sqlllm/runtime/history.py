@@ -95,7 +95,7 @@ class History:
     def __init__(self) -> None:
         self._ran: deque[Ran] = deque(maxlen=self.KEPT)
         self._now: dict[int, Ran] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def begin(self, connection_id: int, ran: Ran) -> None:
         """What that connection asks from now on is of this statement."""

@@ -33,7 +33,7 @@ class Statements:
         self._latest: OrderedDict[int, Statement] = OrderedDict()
         self._tallies: OrderedDict[tuple[int, int], dict[str, Tally]] = OrderedDict()
         self._secret = secrets.token_bytes(32)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # to free a statement may run anything
 
     def of(self, connection_id: int, query_id: int) -> Statement:
         """The statement that runs now; what the one before it on that connection held is freed.
@@ -60,7 +60,7 @@ class Statements:
         for connection_id in idle:
             if len(self._latest) <= self.KEPT and not self._is_full():
                 return
-            del self._latest[connection_id]
+            self._latest.pop(connection_id, None)
 
     @contextmanager
     def running(self, connection_id: int, context: Any) -> Iterator[None]:
@@ -91,7 +91,7 @@ class Statements:
 
     def _is_full(self) -> bool:
         """Whether statements that may be over hold more than one needs."""
-        held = sum(statement.held for statement in self._latest.values())
+        held = sum(statement.held for statement in list(self._latest.values()))
         return len(self._latest) > 1 and held > Statement.LIMIT
 
     def latest(self, connection_id: int) -> Statement:
