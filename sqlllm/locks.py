@@ -9,6 +9,7 @@ from typing import Any
 
 _LEVELS: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 _HELD: list[Any] = []
+_OWN: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def shared_lock(level: int) -> Any:
@@ -26,8 +27,29 @@ def shared_lock(level: int) -> Any:
     return lock
 
 
+def own_lock() -> Any:
+    """A lock that is free in a forked process: who held it is not there, and begins nothing again.
+
+    For what a fork can't wait for, such as a model that is loaded.
+
+    Example:
+        >>> with own_lock():
+        ...     pass
+    """
+    lock = threading.Lock()
+    _OWN.add(lock)
+    return lock
+
+
+def _renew() -> None:
+    _free()
+    for lock in list(_OWN):
+        lock._at_fork_reinit()
+
+
 def _hold() -> None:
-    for lock in sorted(_LEVELS, key=_LEVELS.__getitem__):
+    alive = [lock for ref in _LEVELS.keyrefs() if (lock := ref()) is not None]
+    for lock in sorted(alive, key=_LEVELS.__getitem__):  # others may make new ones meanwhile
         lock.acquire()
         _HELD.append(lock)
 
@@ -38,4 +60,4 @@ def _free() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_hold, after_in_parent=_free, after_in_child=_free)
+    os.register_at_fork(before=_hold, after_in_parent=_free, after_in_child=_renew)

@@ -299,3 +299,17 @@ def test_a_fork_has_threads_of_its_own() -> None:
         finally:
             worker.os._exit(code)
     assert worker.os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.skipif(not hasattr(worker.os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # other tests' threads
+def test_a_fork_waits_for_no_model_that_another_thread_loads_or_asks() -> None:
+    """It waited for a lock whose holder was not there."""
+    from sqlllm.engine.prompt import _ENCODING
+    from sqlllm.models.registry import _LOADING
+
+    with _LOADING, _ENCODING:
+        child = worker.os.fork()
+        if child == 0:
+            worker.os._exit(not all(lock.acquire(timeout=5) for lock in (_LOADING, _ENCODING)))
+    assert worker.os.waitpid(child, 0)[1] == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from sqlllm.engine.slots import Slots
 from sqlllm.engine.steps import Wanted
 from sqlllm.engine.trial import tried
 from sqlllm.engine.worker import sides
+from sqlllm.locks import own_lock
 
 TOKENS = {"cpu": 2048, "mps": 8192, "cuda": 32768}
 """New tokens of a forward pass: on two Zen 4 cores 1,500 to 3,000 stay in the caches; a GPU takes
@@ -72,7 +72,7 @@ class Engine:
         self._scale: float = getattr(config, "logit_scale", None) or 1.0  # Cohere
         self._scale /= getattr(config, "logits_scaling", None) or 1.0  # Granite
         self._prefixes: OrderedDict[tuple[int, ...], Slots] = OrderedDict()
-        self._reading = threading.Lock()  # a prefix is read once, whoever needs it
+        self._reading = own_lock()  # a prefix is read once, whoever needs it
         self.texts = KeptTexts(self)
         self.token_bytes = tried(self, in_int8=in_int8)
 

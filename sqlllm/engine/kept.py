@@ -9,7 +9,6 @@ tokens.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from sqlllm.engine.memory import SHARE, free_bytes, ran_out, release
 from sqlllm.engine.prefixes import Tokens, common
 from sqlllm.engine.slots import Slots
 from sqlllm.engine.worker import beside
+from sqlllm.locks import own_lock
 
 if TYPE_CHECKING:
     from sqlllm.engine.engine import Engine
@@ -108,7 +108,7 @@ class KeptTexts:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._lock = threading.Lock()
+        self._lock = own_lock()
         self._holders = 0
         self._head: Tokens = ()
         self._there: dict[Tokens, Begun] = {}

@@ -6,12 +6,12 @@ tokenised with special tokens disabled: `<|im_end|>` in a row is a few harmless 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlllm.errors import ModelError
+from sqlllm.locks import own_lock
 
 if TYPE_CHECKING:
     from sqlllm.task import Task
@@ -21,7 +21,7 @@ TEXT, SYSTEM = "\ue000", "\ue001"  # stand for the texts while the chat template
 
 # A tokenizer keeps `split_special_tokens` as state between the call and its work: without this,
 # a thread that reads a template could let through another thread's row with special tokens.
-_ENCODING = threading.Lock()
+_ENCODING = own_lock()
 
 
 @dataclass(frozen=True, slots=True)

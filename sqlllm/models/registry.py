@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import threading
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sqlllm.engine.worker import on_model_thread
 from sqlllm.errors import ModelError, SqlllmError, UnknownModel, did_you_mean, first_line
+from sqlllm.locks import own_lock
 from sqlllm.models.base import Model
 from sqlllm.models.known import Facts, Memo, Unloaded, signature
 from sqlllm.models.uri import Uri
@@ -108,7 +108,7 @@ def _named(model: Model, name: str) -> Model:
     return model
 
 
-_LOADING = threading.Lock()  # two first calls at once load a model once
+_LOADING = own_lock()  # two first calls at once load a model once
 
 
 _LOADED: dict[tuple[Uri, Path], tuple[str, Model]] = {}

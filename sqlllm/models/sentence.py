@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,6 +15,7 @@ from sqlllm.engine.memory import Budget, halving
 from sqlllm.engine.trial import Unsuitable
 from sqlllm.engine.worker import sides
 from sqlllm.errors import ConfigError, InputTooLong, ModelMissing, SqlllmError, excerpt
+from sqlllm.locks import own_lock
 from sqlllm.models.base import ANSWERS, Batch, Model
 from sqlllm.models.whole import check_sentences, check_words, lacking, unset
 from sqlllm.task import Task
@@ -89,7 +89,7 @@ class SentenceModel(Model):
         inner = getattr(self._model[0], "auto_model", None)  # not in models that look words up
         missing = [] if inner is None else unset(inner)
         self._model[0].to(getattr(torch, dtype))  # pooling and what follows stay in float32
-        self._reading = threading.Lock()  # truncation is the tokenizer's state
+        self._reading = own_lock()  # truncation is the tokenizer's state
         self._read_as_text()
         self.fingerprint = f"sentence:{model_digest(folder)}:{dtype}:{ANSWERS}"
         check_words(self._model.tokenizer, self._tokens(SAMPLE)[1], folder, inner)
