@@ -343,3 +343,21 @@ db.execute("SELECT ai.complete('x')").fetchall()
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stderr == ""
+
+
+def test_questions_that_are_asked_once_stay_in_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, most in (("LANES", 4), ("MARKS", 5), ("HELD", 4 * 1100)):
+        monkeypatch.setattr(BlockCache, name, most)
+    cache = BlockCache(Database(None, SCHEMA), 40 * 30)
+    model, keys = sqlllm.FakeModel(shout), keys_of(pa.array(["a"]))
+    lanes = [Lane(model, sqlllm.Task("complete", system=f"question {i}")) for i in range(100)]
+    for lane in lanes:
+        cache.keep(lane, keys, pa.array([lane.digest]))
+    found = [cache.find(lane, keys)[0].as_py() for lane in lanes]
+    there = [answer for answer in found if answer]
+    assert there == [lane.digest for lane in lanes if lane.digest in there]
+    assert found == [*[None] * (100 - len(there)), *there]  # the others were dropped for the room
+    assert max(len(cache._lanes), len(cache._decoded), len(cache._marked)) <= 6
+    count = "SELECT count(*) FROM lanes"
+    (known,) = cache.database.read(lambda con: con.execute(count).fetchone())
+    assert 0 < known == len(there) < 100

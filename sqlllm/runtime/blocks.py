@@ -153,6 +153,7 @@ def evict(con: sqlite3.Connection, max_bytes: int, *, keep: float = 0.9) -> None
         gone.append(block)
         held -= size
     drop(con, gone)
+    con.execute("DELETE FROM lanes WHERE lane NOT IN (SELECT lane FROM blocks)")
 
 
 def drop(con: sqlite3.Connection, blocks: list[int]) -> None:

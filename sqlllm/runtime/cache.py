@@ -85,13 +85,15 @@ class BlockCache:
 
     FULL = 1 << 19  # bytes of a block that is merged no more, unless it has BLOCK answers before
     HELD = 1 << 27  # bytes of blocks that stay decoded
+    LANES = 1 << 10  # whose keys stay in memory; of others they are read again
+    MARKS = 1 << 16  # blocks of which it is known when they were used
     USED = 600.0  # seconds: how precisely it is known when a block was used
     TIDY = 32  # times something is kept between one tidying up and the next
 
     def __init__(self, database: Database, max_bytes: int) -> None:
         self.database = database
         self.max_bytes = max_bytes
-        self._lanes: dict[bytes, _Known] = {}
+        self._lanes: OrderedDict[bytes, _Known] = OrderedDict()
         self._decoded: OrderedDict[int, pa.Array] = OrderedDict()
         self._held = 0
         self._marked: dict[int, float] = {}
@@ -150,7 +152,11 @@ class BlockCache:
             self._forget()
         if number is None:
             return None
-        return self._lanes.setdefault(lane.digest, _Known(lane.digest))
+        known = self._lanes.setdefault(lane.digest, _Known(lane.digest))
+        self._lanes.move_to_end(lane.digest)
+        if len(self._lanes) > self.LANES:
+            self._lanes.popitem(last=False)
+        return known
 
     def _forget(self) -> None:
         """The file is another one now."""
@@ -183,10 +189,10 @@ class BlockCache:
 
     def _hold(self, block: int, column: pa.Array) -> None:
         self._decoded[block] = column
-        self._held += column.nbytes
+        self._held += _size(column)
         while self._held > self.HELD and len(self._decoded) > 1:
             _, oldest = self._decoded.popitem(last=False)
-            self._held -= oldest.nbytes
+            self._held -= _size(oldest)
 
     def _mark(self, used: list[int]) -> None:
         """Note that blocks were used, now and then."""
@@ -194,6 +200,8 @@ class BlockCache:
         stale = [block for block in used if now - self._marked.get(block, 0) > self.USED]
         if not stale or self.database.read_only:
             return
+        if len(self._marked) > self.MARKS:
+            self._marked.clear()
         self._marked.update(dict.fromkeys(stale, now))
         sql = "UPDATE blocks SET used = max(used, ?) WHERE block = ?"
         with contextlib.suppress(StorageError):  # told when something is to be kept
@@ -213,7 +221,12 @@ class BlockCache:
             known.seen = max(known.seen, *(new for new, _ in moved.values()))
             for block in moved:
                 column = self._decoded.pop(block, None)
-                self._held -= column.nbytes if column is not None else 0
+                self._held -= _size(column) if column is not None else 0
+
+
+def _size(column: pa.Array) -> int:
+    """Bytes that a block takes, with its objects: many hold a single answer."""
+    return int(column.nbytes) + 1024
 
 
 def _look(con: sqlite3.Connection, known: _Known) -> bool:
