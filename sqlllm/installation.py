@@ -234,9 +234,9 @@ def _close(con: weakref.ref[DuckDB], installation: Installation) -> None:
     alive, statements = con(), installation.runtime.statements
     daemons = [t for t in threading.enumerate() if t.daemon] if statements.ask_something else []
     end = time.monotonic() + (PATIENCE if statements.ask_something else 1)
-    while alive is not None and time.monotonic() < end:
+    while (alive is not None or statements.ask_something) and time.monotonic() < end:
         statements.interrupt_all()
-        if not statements.ask_something:
+        if alive is not None and not statements.ask_something:
             with suppress(duckdb.Error):  # busy, it or a cursor of it
                 alive.close()
                 break

@@ -157,13 +157,14 @@ def test_a_statement_that_runs_is_not_let_go_for_others() -> None:
         assert (len(fake.inputs), fake.batches[0]) == (3005, 3000)
 
 
-@pytest.mark.parametrize("cursor", ["db", "db.cursor()"])
+@pytest.mark.parametrize("cursor", ["db", "db.cursor()", "sqlllm.connect(**given).cursor()"])
 def test_a_process_ends_while_a_daemon_thread_asks(cursor: str) -> None:
     """Python ended the thread within DuckDB, which aborted; the batches so far are kept."""
     code = f"""
 import threading, time, sqlllm
 fake = sqlllm.FakeModel(lambda task, text: time.sleep(0.05) or text, batch_size=2)
-db = sqlllm.connect(models={{"fake": fake}}, model="fake", progress=False)
+given = {{"models": {{"fake": fake}}, "model": "fake", "progress": False}}
+db = sqlllm.connect(**given)
 threading.excepthook = lambda error: print(error.exc_type.__name__, len(fake.inputs) < 100)
 query = "SELECT ai.complete('row ' || i) FROM range(1000) r(i)"
 threading.Thread(target={cursor}.execute, args=(query,), daemon=True).start()
