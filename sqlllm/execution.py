@@ -100,6 +100,9 @@ class Execution:
             raise _without_line(error) from None
         try:  # the user's own text says what is wrong with it, or runs as it stands
             return self.guard(call, statement.original, *args, **options)
+        except _UNBOUND:
+            self.refused -= {statement.sql}  # it was not the rules: it won't come again
+            raise
         except duckdb.TransactionException as error:
             if "aborted" not in str(error):
                 raise

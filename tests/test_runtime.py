@@ -6,6 +6,7 @@ import threading
 import time
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -131,6 +132,14 @@ def test_connections_that_nobody_closes_leave_little_behind(db: sqlllm.Connectio
         db.cursor().execute(f"SELECT ai.complete('{i}')")
     assert len(statements.contexts) <= 3
     assert len(history._now) <= 4
+
+
+def test_wrong_statements_are_not_remembered(db: sqlllm.Connection) -> None:
+    db.execute("CREATE TABLE t AS SELECT 'a' AS x")
+    for i in range(3):
+        with pytest.raises(duckdb.BinderException):
+            db.execute(f"SELECT ai.complete(x), nope{i} FROM t")
+    assert db.refused == frozenset()
 
 
 def test_a_statement_that_runs_is_not_let_go_for_others() -> None:
