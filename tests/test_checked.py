@@ -77,6 +77,24 @@ def test_what_is_no_text_is_that_rows_error(answer: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        ("complete(x", "half of a pair \ud83d"),
+        ("""extract(x, '{"type": "object"}'""", '{"half of a pair": "\\ud83d"}'),
+        ("""extract(x, '{"type": "object"}'""", '{"a": NaN}'),
+        ("""extract(x, '{"type": "object"}'""", '{"a": 1e999}'),
+    ],
+)
+def test_what_duckdb_cant_read_is_that_rows_error(call: str, answer: str) -> None:
+    fake = FakeModel(lambda task, text: answer if text == "b" else '{"a": 1}')
+    given = {"models": {"fake": fake}, "model": "fake", "cache": "memory"}
+    with sqlllm.connect(**given) as db:
+        query = f"SELECT ai.try_{call}).value, ai.{call}, on_error := 'null') FROM {ROWS}"
+        good, bad = ('{"a": 1}',) * 2, (None, None)
+        assert db.execute(query).fetchall() == [good, bad, good, good]
+
+
+@pytest.mark.parametrize(
     ("table", "message"),
     [
         (np.array([[0.1], [0.9], [0.0], [0.0]]), r"shape \(4, 1\), not \(rows, 3\)"),

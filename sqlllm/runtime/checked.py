@@ -72,16 +72,22 @@ def _wrong(name: str, what: str) -> ModelError:
 
 
 def _texts(task: Task, answers: Sequence[Any]) -> dict[int, SqlllmError]:
-    """Which are no text, or no JSON where that was asked for."""
+    """Which are no text, or no JSON where that was asked for.
+
+    Python reads NaN, and half of a surrogate pair, as JSON; DuckDB doesn't.
+    """
     wrong: dict[int, SqlllmError] = {}
     for at, answer in enumerate(answers):
         if not isinstance(answer, str):
             wrong[at] = BadAnswer(f"the answer {answer!r:.60} is no text")
-        elif task.schema:
-            try:
-                json.loads(answer)
-            except (ValueError, RecursionError):
-                wrong[at] = BadAnswer(f"the answer {excerpt(answer)} is no JSON")
+            continue
+        try:
+            if task.schema:
+                json.dumps(json.loads(answer), ensure_ascii=False, allow_nan=False).encode()
+            answer.encode()
+        except (ValueError, RecursionError):
+            what = "JSON" if task.schema else "text"
+            wrong[at] = BadAnswer(f"the answer {excerpt(answer)} is no {what}")
     return wrong
 
 
