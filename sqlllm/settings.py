@@ -334,7 +334,8 @@ def from_tables(values: Mapping[str, Any], where: str) -> dict[str, Any]:
         for part, found in _model_entry(f"{where}: [models.{name}]", entry).items():
             made[part][name] = found
     for part, found in made.items():
-        values[part] = {**found, **values.get(part, {})}
+        own = values.get(part, {})  # what is no table is refused with the other settings
+        values[part] = {**found, **own} if isinstance(own, Mapping) else own
     return values
 
 

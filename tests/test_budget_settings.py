@@ -94,3 +94,7 @@ def test_settings_are_merged_from_the_file_and_the_call(
     config.write_text("[models.mine]\n")
     with pytest.raises(sqlllm.ConfigError, match="has no entry `uri`"):
         sqlllm.Settings.load()
+    for setting in ("prices", "caps", "budgets"):
+        config.write_text(f"{setting} = 5\n")
+        with pytest.raises(sqlllm.ConfigError, match=f"{setting} must be a table of tables, not 5"):
+            sqlllm.Settings.load()
