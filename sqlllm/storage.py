@@ -220,6 +220,7 @@ class Database:
             con.execute(f"PRAGMA user_version = {VERSION}")
             con.execute(f"PRAGMA application_id = {APPLICATION}")
         con.execute("COMMIT")
+        con.execute("PRAGMA wal_checkpoint").fetchone()  # `says_ours` reads no log
 
     def _is_ours(self, con: sqlite3.Connection) -> bool:
         """Whether it is empty, or has these tables."""

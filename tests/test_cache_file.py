@@ -121,6 +121,27 @@ def test_a_damaged_block_of_a_file_that_is_only_read_hides_no_other(tmp_path: Pa
     assert read.find(lane, keys) == found
 
 
+def test_a_file_that_another_process_has_just_begun_anew_is_not_set_aside(tmp_path: Path) -> None:
+    """Both found the damage: who comes second finds a sound file."""
+    path = tmp_path / "answers.sqlite"
+    first, second = Database(path, SCHEMA), Database(path, SCHEMA)
+    first.write(
+        lambda con: con.execute("INSERT INTO contents VALUES (1, 0, '', '', ?)", ["x" * 10**5])
+    )
+    for each in (first, second):
+        each.read(lambda con: con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+    damaged_pages(path)
+    read = "SELECT count(*), sum(length(answers)) FROM contents"
+
+    def late(con: sqlite3.Connection) -> Any:
+        first.read(lambda own: own.execute(read).fetchall())
+        return con.execute(read).fetchall()
+
+    with pytest.warns(sqlllm.StorageWarning, match="was set aside"):
+        assert second.read(late) == [(0, None)]
+    assert len(list(tmp_path.glob("*.damaged-*[0-9]"))) == 1
+
+
 def another_application(path: Path) -> None:
     with sqlite3.connect(path) as con:
         con.execute("CREATE TABLE users (name TEXT)")
