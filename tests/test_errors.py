@@ -64,6 +64,12 @@ from sqlllm.runtime.memory import POOL
             "Hint: write ['billing', 'bug'] or {'billing': 'invoices', ...}",
         ),
         (
+            "ai.classify('x', {'a': 'first', 'b': 2})",
+            sqlllm.CallError,
+            "label descriptions must be text, not {'a': 'first', 'b': 2}\n"
+            "Hint: write {'billing': 'invoices and refunds', ...}",
+        ),
+        (
             "ai.classify('x', ['a'], modle := 'fake')",
             sqlllm.UnknownArgument,
             "ai.classify has no argument 'modle'\nHint: did you mean `model`?",

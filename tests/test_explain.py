@@ -75,6 +75,8 @@ def test_other_statements_stay_as_they_are(
         ("SELECT ai.complete(x) AS y FROM t QUALIFY row_number() OVER (PARTITION BY k) = 1", None,
          [(10, None, 0, None, 1)]),
         ("SELECT ai.complete('constant') FROM t", None, [(None, 1, 0, 1, 1)]),
+        ("SELECT ai.complete(repeat('w ', id * id)) FROM t WHERE id < 4", None,
+         [(4, 4, 0, 0 + 1 + 4 + 9, 1)]),
         ("SELECT ai.complete(nullif(x, x)) FROM t", None, [(None, 0, 0, 0, 0)]),
     ],
 )  # fmt: skip

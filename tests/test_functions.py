@@ -62,6 +62,51 @@ def test_long_options_are_read_once_a_chunk_and_not_kept(db: sqlllm.Connection) 
     assert pa.total_allocated_bytes() - held < 1 << 20
 
 
+FRIEND = "[{'text': 'Hello', 'label': 'a'}]"
+
+
+@pytest.mark.parametrize(
+    ("call", "asked"),
+    [
+        (
+            "ai.complete('x', system := 's', stop := ['a', 'b'], temperature := 0.5, top_p := 0.9, "
+            "seed := 7, max_tokens := 9, truncate := true)",
+            {"system": "s", "stop": ("a", "b"), "temperature": 0.5, "top_p": 0.9, "seed": 7,
+             "max_tokens": 9, "truncate": True, "whole": False},
+        ),
+        ("ai.complete('x', pattern := '[A-Z]+')", {"pattern": "[A-Z]+"}),
+        (
+            f"ai.classify('x', ['a', 'b'], instruction := 'i', examples := {FRIEND})",
+            {"labels": ("a", "b"), "instruction": "i", "examples": (("Hello", "a"),),
+             "descriptions": (), "multi": False},
+        ),
+        (
+            "ai.classify_scores('x', {'a': 'first', 'b': ''}, none_of_these := 'c')",
+            {"labels": ("a", "b", "c"), "descriptions": ("first", "", "none of the others"),
+             "none_of_these": "c"},
+        ),
+        ("ai.classify_labels('x', ['a', 'b'], instruction := 'i')",
+         {"multi": True, "instruction": "i"}),
+        ("ai.extract('x', 'DATE', instruction := 'i')", {"kind": "extract", "instruction": "i"}),
+        ("ai.sentiment('x')", {"labels": ("positive", "negative", "neutral", "mixed"),
+                               "instruction": "What is the sentiment of the text?"}),
+        ("ai.translate('x', ' French ', source := 'Dutch')",
+         {"system": "Translate the text from Dutch into French. Reply with the translation alone.",
+          "whole": True}),
+        ("ai.summarize('x', max_words := 100, style := 'dry.')",
+         {"system": "Summarise the text in at most 100 words. Style: dry. Say only what it says.",
+          "max_tokens": 300, "whole": True}),
+        ("ai.moderate('x')", {"none_of_these": "safe"}),
+    ],
+)  # fmt: skip
+def test_what_a_call_says_reaches_the_model(
+    db: sqlllm.Connection, fake: sqlllm.FakeModel, call: str, asked: dict[str, object]
+) -> None:
+    db.execute(f"SELECT {call}").fetchall()
+    (task,) = fake.tasks
+    assert {name: getattr(task, name) for name in asked} == asked
+
+
 def test_distinct_inputs_reach_the_model_once(
     db: sqlllm.Connection, fake: sqlllm.FakeModel
 ) -> None:

@@ -96,6 +96,8 @@ def test_a_text_whose_model_fails_is_never_let_through(
         names.execute(f"SELECT {call}) {rows}").fetchall()
     got = names.execute(f"SELECT {call}, on_error := 'null') {rows}").fetchall()
     assert got == [(None,), ("[]" if mode == "detect" else "Bob",)]
+    tried = names.execute(f"SELECT {call.replace('.', '.try_', 1)}).error {rows}").fetchall()
+    assert [error is not None for (error,) in tried] == [True, False]
     failed = names.execute("SELECT DISTINCT input, model FROM ai.errors").fetchall()
     assert failed == [(f"'{text}'", "fake")]
 
