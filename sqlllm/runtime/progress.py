@@ -152,10 +152,8 @@ class Deferred:
         self._stack.close()
 
     def skip(self, count: int) -> None:
-        """So many inputs need no waiting."""
+        """So many inputs need no waiting: known before the bar opens."""
         self._work.cached += count
-        if self._show is not None:
-            self._show()
 
     def advance(self, count: int, tokens: int = 0) -> None:
         """So many inputs are answered, for so many tokens; 0 opens the bar."""
