@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sqlllm.runtime.cache import BlockCache
 from sqlllm.runtime.keys import Lane, keys_of
 from sqlllm.storage import Database
 
+SCHEMA_OF_TEXT = '{"type": "object"}'
 ROWS = "(SELECT 'text ' || i AS x FROM range(100) r(i))"
 
 
@@ -121,6 +123,34 @@ def test_models_without_a_fingerprint_don_t_share_answers() -> None:
     for word in ("yes", "no"):
         with sqlllm.connect(models={"mine": Constant(word)}, model="mine") as db:
             assert db.execute("SELECT ai.complete('a')").fetchone() == (word,)
+
+
+CHANGES: dict[str, Any] = {
+    "kind": "extract", "instruction": "i", "labels": ("a", "b"), "descriptions": ("c", "d"),
+    "none_of_these": "b", "multi": True, "examples": (("text", "a"),), "schema": SCHEMA_OF_TEXT,
+    "shown": "text", "system": "s", "stop": (".",), "pattern": "a+", "whole": True,
+    "temperature": 0.7, "top_p": 0.9, "max_tokens": 9, "seed": 7, "truncate": True,
+    "text_first": True,
+}  # fmt: skip
+
+
+def test_whatever_may_change_an_answer_is_in_its_key() -> None:
+    drawn = sqlllm.Task("complete", schema=SCHEMA_OF_TEXT, temperature=0.5)
+    plain = replace(drawn, schema="")
+    assert CHANGES.keys() == {item.name for item in fields(sqlllm.Task)}
+    keys = {
+        replace(drawn if name in ("kind", "shown") else plain, **{name: value}).key
+        for name, value in CHANGES.items()
+    }
+    assert len(keys) == len(CHANGES)
+    assert plain.key not in keys
+
+
+def test_what_changes_no_answer_is_not_in_its_key() -> None:
+    greedy = sqlllm.Task("complete")
+    assert replace(greedy, seed=7, top_p=0.9).key == greedy.key
+    for task in (sqlllm.Task("embed"), sqlllm.Task("choose", labels=("a", "b"))):
+        assert replace(task, temperature=0.7, seed=7, top_p=0.9, max_tokens=9).key == task.key
 
 
 def test_vectors_in_half_the_room() -> None:
