@@ -88,7 +88,8 @@ def test_answer_is_null_where_the_context_does_not_say() -> None:
     value, fake = asked(lambda task, text: {"answer": "Ann"}, query)
     assert value == "Ann"
     assert fake.inputs == ["Question: Who?\nContext: Ann did."]
-    assert asked(lambda task, text: {"answer": None}, query)[0] is None
+    for nothing in (None, 5):  # not every model holds to the schema
+        assert asked(lambda task, text, it=nothing: {"answer": it}, query)[0] is None
     tried, _ = asked(lambda task, text: {"answer": None}, query.replace("answer", "try_answer", 1))
     assert tried == {"value": None, "error": None}
 

@@ -88,15 +88,12 @@ FRIEND = "[{'text': 'Hello', 'label': 'a'}]"
         ("ai.classify_labels('x', ['a', 'b'], instruction := 'i')",
          {"multi": True, "instruction": "i"}),
         ("ai.extract('x', 'DATE', instruction := 'i')", {"kind": "extract", "instruction": "i"}),
-        ("ai.sentiment('x')", {"labels": ("positive", "negative", "neutral", "mixed"),
-                               "instruction": "What is the sentiment of the text?"}),
-        ("ai.translate('x', ' French ', source := 'Dutch')",
-         {"system": "Translate the text from Dutch into French. Reply with the translation alone.",
-          "whole": True}),
+        ("ai.sentiment('x')", {"instruction": "What is the sentiment of the text?"}),
+        ("ai.translate('x', ' French ')",
+         {"system": "Translate the text into French. Reply with the translation alone."}),
         ("ai.summarize('x', max_words := 100, style := 'dry.')",
          {"system": "Summarise the text in at most 100 words. Style: dry. Say only what it says.",
           "max_tokens": 300, "whole": True}),
-        ("ai.moderate('x')", {"none_of_these": "safe"}),
     ],
 )  # fmt: skip
 def test_what_a_call_says_reaches_the_model(
