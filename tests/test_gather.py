@@ -156,10 +156,13 @@ def test_a_result_that_is_fetched_in_part_asks_little_ahead(
         fake.inputs.clear()
         assert len(relation.limit(5).fetchall()) == 5
         assert len(fake.inputs) <= 4 * 2048  # two threads, a chunk each, of two calls at most
+    db.execute("SET threads = 1")
     relation = db.sql("SELECT id, ai.complete(x) FROM many")
     fake.inputs.clear()
+    fake.batches.clear()
     assert len(relation.fetchall()) == 20000
     assert len(fake.inputs) == len(set(fake.inputs)) == 6000
+    assert fake.batches == [2048, 3952]
     fake.batches.clear()
     db.sql("UPDATE many SET x = ai.complete(x)")
     assert fake.batches == [6000]

@@ -222,6 +222,18 @@ def test_installing_again_with_another_state_file(tmp_path: Path) -> None:
     con.close()
 
 
+def test_installing_again_without_a_record(tmp_path: Path) -> None:
+    con, fake, state = duckdb.connect(), sqlllm.FakeModel(upper), str(tmp_path / "state.sqlite")
+    for record in (True, False):
+        sqlllm.install(con, models={"fake": fake}, model="fake", state_file=state, record=record)
+        con.execute(f"SELECT ai.complete('{record}')").fetchall()
+        assert con.execute("SELECT sum(sent) FROM ai.usage").fetchone() == (1,)
+    con.close()
+    assert [row["sent"] for row in Ledger(Database(tmp_path / "state.sqlite", SCHEMA)).usage()] == [
+        1
+    ]
+
+
 def test_cli_usage(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     fake = sqlllm.FakeModel(upper)
