@@ -20,6 +20,7 @@ from sqlllm.models.base import Batch
 from sqlllm.runtime.blocks import SCHEMA
 from sqlllm.runtime.cache import BlockCache
 from sqlllm.runtime.keys import Lane, keys_of
+from sqlllm.runtime.upkeep import clear, lanes, prune
 from sqlllm.storage import Database
 
 SCHEMA_OF_TEXT = '{"type": "object"}'
@@ -228,6 +229,31 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         assert db.execute(f"SELECT count(ai.complete(x)) FROM {ROWS}").fetchone() == (100,)
     assert fake.inputs == []
     assert copy.stat().st_mode & 0o077 == 0
+
+
+def test_what_is_dropped_was_used_longest_ago_or_is_the_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the disk has its room again."""
+    monkeypatch.setattr(BlockCache, "FULL", 0)
+    path = tmp_path / "answers.sqlite"
+    cache = BlockCache(Database(path, SCHEMA), 1 << 30)
+    keys, answers = keys_of(pa.array(["text"])), pa.array([bytes(100_000)])
+    for name in "abc":
+        fake = sqlllm.FakeModel(shout)
+        fake.name = name
+        cache.keep(Lane(fake, sqlllm.Task("complete")), keys, answers)
+
+    def left() -> str:
+        return "".join(row["model"] for row in lanes(cache.database))
+
+    assert left() == "abc"
+    ((size,),) = cache.database.read(lambda con: con.execute("SELECT max(bytes) FROM blocks"))
+    assert (prune(cache.database, max_bytes=3 * size), left()) == (0, "abc")
+    assert (prune(cache.database, max_bytes=2 * size), left()) == (1, "bc")
+    assert (clear(cache.database, "c"), left()) == (1, "b")
+    assert sum(Path(f"{path}{part}").stat().st_size for part in ("", "-wal")) < 150_000
+    assert (clear(cache.database), left()) == (1, "")
 
 
 def test_prune(capsys: pytest.CaptureFixture[str]) -> None:

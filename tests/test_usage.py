@@ -222,6 +222,16 @@ def test_installing_again_with_another_state_file(tmp_path: Path) -> None:
     con.close()
 
 
+def test_what_is_cached_costs_nothing_and_what_has_no_price_is_not_free() -> None:
+    fake = sqlllm.FakeModel(upper)
+    for prices, costs in (({"fake": {"input": 1e6, "output": 0}}, [1.0, 0.0]), ({}, [None])):
+        with open_with(fake, prices=prices) as db:
+            for _ in costs:
+                db.execute("SELECT ai.complete('a')")
+            query = "SELECT cost FROM ai.usage WHERE this_session ORDER BY started"
+            assert [cost for (cost,) in db.execute(query).fetchall()] == costs
+
+
 def test_installing_again_without_a_record(tmp_path: Path) -> None:
     con, fake, state = duckdb.connect(), sqlllm.FakeModel(upper), str(tmp_path / "state.sqlite")
     for record in (True, False):
