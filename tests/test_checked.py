@@ -122,6 +122,9 @@ def test_vectors() -> None:
         given = {"models": {"fake": fake}, "embed_model": "fake", "cache": "memory"}
         with sqlllm.connect(**given) as db, wrong:
             db.execute(EMBED)
+    empty = pytest.raises(sqlllm.ModelError, match=r"shape \(4, 0\), not \(rows, dimensions\)")
+    with connected("embed", lambda i: iter([Batch(range(4), [[]] * 4)])) as db, empty:
+        db.execute(EMBED)
     wrong = pytest.raises(sqlllm.BadAnswer, match="has what is not finite")
     with connected("embed", lambda i: iter([Batch(range(4), [[np.nan, 1.0]] * 4)])) as db, wrong:
         db.execute(EMBED)
@@ -135,6 +138,13 @@ def test_a_model_that_goes_on_is_stopped() -> None:
 
     with connected("complete", endless) as db:
         assert db.execute(COMPLETE).fetchall() == [(x, x.upper()) for x in "abcd"]
+
+
+def test_answers_that_are_nested_too_deep_to_be_read() -> None:
+    deep = "[" * 100_000
+    with connected("extract", lambda i: iter([Batch(range(len(i)), [deep] * len(i))])) as db:
+        query = """SELECT ai.extract('a', '{"type": "array"}', on_error := 'null')"""
+        assert db.execute(query).fetchall() == [(None,)]
 
 
 def test_answers_of_another_form_than_the_schemas() -> None:

@@ -97,9 +97,10 @@ def _numbers(name: str, task: Task, answers: Any) -> np.ndarray[Any, np.dtype[An
         table = np.asarray(answers, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise _wrong(name, f"gave answers that are no table of numbers: {error}") from error
-    if not table.size and len(table) == 0:
+    if table.shape[:1] == (0,):
         return table
-    if table.ndim != 2 or (task.labels and table.shape[1] != len(task.labels)):
+    width = table.shape[1] if table.ndim == 2 else 0
+    if not width or (task.labels and width != len(task.labels)):
         wanted = f"(rows, {len(task.labels)})" if task.labels else "(rows, dimensions)"
         raise _wrong(name, f"gave answers of the shape {table.shape}, not {wanted}")
     return table
