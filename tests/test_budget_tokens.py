@@ -81,15 +81,16 @@ def test_cost_needs_a_price_and_is_not_overshot() -> None:
     assert 0.006 < cost <= 0.01
 
 
-def test_seconds_stop_between_batches() -> None:
+@pytest.mark.parametrize("per", ["query", "day"])
+def test_seconds_stop_between_batches(per: str) -> None:
     def slow(_: sqlllm.Task, text: str) -> str:
         time.sleep(0.05)
         return text
 
     fake = sqlllm.FakeModel(slow, batch_size=1)
     with (
-        open_with(fake, max_seconds=0.22) as db,
-        pytest.raises(sqlllm.BudgetExceeded, match=r"0\.22 seconds per query"),
+        open_with(fake, budgets={per: {"max_seconds": 0.22}}) as db,
+        pytest.raises(sqlllm.BudgetExceeded, match=rf"0\.22 seconds per {per}"),
     ):
         ask(db, 20)
     assert 3 <= len(fake.inputs) <= 5

@@ -74,6 +74,20 @@ def test_what_an_interrupted_thread_wanted_is_not_computed_by_the_next() -> None
     assert computed == ["zero", "two"]
 
 
+def test_flights_that_have_landed_leave_nothing_behind() -> None:
+    flights, computed = Flights(), []
+
+    def compute(waiting: list[Ticket]) -> None:
+        computed.extend(ticket.text for ticket in waiting)
+        for ticket in waiting:
+            ticket.fail(sqlllm.ModelError("no answer"))
+
+    for _ in range(2):  # a failure is asked again
+        flights.fly(b"lane", [(b"1", "one")], compute)
+    assert computed == ["one", "one"]
+    assert not flights._lanes
+
+
 def test_who_waits_for_another_threads_batches_is_interrupted_at_once() -> None:
     """Both ask the same; the other one's call has many batches to go."""
     free, asked = threading.Event(), threading.Event()

@@ -218,7 +218,8 @@ def test_installing_again_with_another_state_file(tmp_path: Path) -> None:
         state = str(tmp_path / f"{name}.sqlite")
         sqlllm.install(con, models={"fake": fake}, model="fake", state_file=state)
         con.execute(f"SELECT ai.complete('{name}')").fetchall()
-        assert con.execute("SELECT sum(sent) FROM ai.usage").fetchone() == (1,)
+        assert con.execute("SELECT sum(sent), sum(cached) FROM ai.usage").fetchone() == (1, 0)
+        con.execute(f"SELECT ai.complete('{name}')").fetchall()  # noted where it was asked
     con.close()
 
 
