@@ -213,6 +213,29 @@ def test_a_question_that_leaves_no_room_for_a_text(
     assert caught.value.hint == f"shorten the question, or {other}"
 
 
+def test_a_text_written_anew_has_no_more_room_than_the_model_has_positions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Learned ones end there: the longest texts ended their query with an IndexError."""
+    monkeypatch.setitem(CONFIGS, "gpt2", ("GPT2Config", {"n_embd": 32, "n_head": 4, "n_layer": 2}))
+    model = CausalModel(save("gpt2", tmp_path), dtype="float32")
+    model._ends = frozenset()  # it writes as long as it may
+    for on in (False, True):
+        task = replace(WRITE, max_tokens=None, whole=True, text_first=on)
+        prompt = prompt_of(model._tokenizer, task)
+        most = (model.window - len(prompt.head) - len(prompt.tail) - 64) // 3
+        for length, truncate, expected in (
+            (most, False, f"was cut at {2 * most + 64} tokens"),
+            (most + 1, False, f"has room for {most} here"),
+            (most + 1, True, f"was cut at {2 * most + 64} tokens"),
+        ):
+            asked = model.complete(replace(task, truncate=truncate), ["x" * length])
+            (error,) = [error for batch in asked for error in batch.errors.values()]
+            assert expected in str(error)
+    choose = sqlllm.Task("choose", labels=("a", "bug report"), truncate=True)
+    assert len(collect(model.choose(choose, ["x" * 600]))) == 1
+
+
 def test_what_a_pass_that_ran_out_of_memory_held_is_free_when_it_is_tried_again() -> None:
     import weakref
 

@@ -226,7 +226,7 @@ class CausalModel(Model):
     ) -> Iterator[Batch]:
         """Rows as they finish; an empty batch after every pass, so that a query can be ended."""
         prompt = prompt_of(self._tokenizer, task)
-        question = len(prompt.tail) if task.text_first else 0
+        around = len(prompt.head) + len(prompt.tail)
         picker = Picker(
             self._ends,
             stopped=(lambda tokens: self._stopped(task, tokens)) if task.stop else None,
@@ -235,7 +235,6 @@ class CausalModel(Model):
             grammar=grammar,
         )
         for part in self._read(task, inputs, prompt, partial(longest, task)):
-            before = len(part.head) - len(prompt.head) - question
             if part.errors or not part.bodies:
                 yield Batch([], [], part.errors)
             rows = (
@@ -244,7 +243,7 @@ class CausalModel(Model):
                         at,
                         list(body),
                         len(body),
-                        len(body) + room(task, before + len(body)),
+                        len(body) + room(task, len(part.head) + len(body) - around),
                         rule=grammar.rule() if grammar else None,
                         draws=generator(task.seed, inputs[at]) if task.temperature else None,
                         begun=part.begun.get(at),
