@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -67,12 +68,21 @@ def test_the_schema_stands_in_the_system_message(
     assert form_of(task).endswith('{"a": "YYYY-MM-DD"}')
 
 
-def test_a_template_without_system_messages_begins_the_turn_with_it(model: CausalModel) -> None:
+@pytest.mark.parametrize(
+    "without",
+    [
+        lambda t: "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}" + t,
+        lambda t: t.replace("for m in messages", "for m in messages if m.role != 'system'"),
+    ],
+    ids=["refused", "left out"],
+)
+def test_a_template_without_system_messages_begins_the_turn_with_it(
+    model: CausalModel, without: Callable[[str], str]
+) -> None:
     tokenizer = model._tokenizer
     with_system = completion_prompt(tokenizer, "be brief")
     before = tokenizer.chat_template
-    refusal = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
-    tokenizer.chat_template = refusal + before
+    tokenizer.chat_template = without(before)
     try:
         prompt = completion_prompt(tokenizer, "be brief")
     finally:

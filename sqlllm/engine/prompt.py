@@ -80,8 +80,9 @@ def prompt_of(tokenizer: Any, task: Task) -> Prompt:
 def completion_prompt(tokenizer: Any, system: str, *, text_first: bool = False) -> Prompt:
     """A conversation of one turn: the row is the user's message.
 
-    Where a chat template knows no system message (Gemma), it begins the user's. With the text
-    first, it ends it: the text then stands where it stands in all prompts that begin with it.
+    Where a chat template refuses a system message (Gemma) or leaves it out (Phi-3), it begins the
+    user's. With the text first, it ends it: the text then stands where it stands in all prompts
+    that begin with it.
     """
     from jinja2 import TemplateError
 
@@ -194,7 +195,8 @@ def _render(tokenizer: Any, turns: list[dict[str, str]]) -> str:
     from jinja2 import TemplateError
 
     text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    if TEXT not in text:
+    given = "".join(turn["content"] for turn in turns)
+    if any(mark in given and mark not in text for mark in (TEXT, SYSTEM)):
         msg = "it leaves the message out"
         raise TemplateError(msg)
     return text
