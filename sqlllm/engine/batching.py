@@ -40,12 +40,11 @@ def by_tokens(lengths: Mapping[int, int], budget: int, at_once: int = 1) -> Iter
         at_once = 1
     even = total / max(at_once * -(-total // (budget * at_once)), 1)  # no scrap at the end
     batch: list[int] = []
-    size = widest = 0
+    size = 0
     for row in sorted(lengths, key=lambda row: (-lengths[row], row)):
-        widest = max(widest, lengths[row])
-        if batch and (widest * (len(batch) + 1) > budget or size >= even):
+        if batch and (lengths[batch[0]] * (len(batch) + 1) > budget or size >= even):
             yield batch
-            batch, size, widest = [], 0, lengths[row]
+            batch, size = [], 0
         batch.append(row)
         size += lengths[row]
     if batch:
