@@ -10,6 +10,7 @@ from tiny import ENGINES, collect, reference, save
 
 import sqlllm
 from sqlllm.engine.engine import Engine
+from sqlllm.engine.kept import begin
 from sqlllm.engine.scoring import LabelTrie, score
 from sqlllm.engine.slots import Slots
 from sqlllm.models.causal import CausalModel
@@ -100,6 +101,16 @@ def test_labels_of_a_long_row_are_scored_behind_all_of_its_parts(
     whole = score(engine, HEAD, rows, trie)
     monkeypatch.setattr("sqlllm.engine.engine.LONGEST", 20)
     torch.testing.assert_close(score(engine, HEAD, rows, trie), whole, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("labels", [[[4], [5]], [[4], [4, 5]]])
+def test_labels_behind_a_beginning_that_was_read_before(
+    engine: Engine, labels: list[list[int]]
+) -> None:
+    trie = LabelTrie.build(labels)
+    (begun,) = begin(engine, HEAD, {2: ROWS[2][:20]}, room=100)
+    got = score(engine, HEAD, ROWS, trie, [begun.get(row) for row in range(len(ROWS))])
+    torch.testing.assert_close(got, score(engine, HEAD, ROWS, trie), rtol=1e-4, atol=1e-4)
 
 
 def raises(few: bool, states: Any) -> Any:
