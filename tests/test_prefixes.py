@@ -160,6 +160,16 @@ def test_little_room_means_smaller_parts(
             np.testing.assert_allclose(got[row], odds, atol=1e-5)
 
 
+def test_a_text_too_long_beside_groups_is_told_once(
+    llama: CausalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine: Any = llama._engine
+    monkeypatch.setattr("sqlllm.engine.kept.free_bytes", lambda _: 240 * engine.token_bytes)
+    found = list(llama.answer(TASKS[1], ["x" * 3000, *PAIRS]))  # of room for one beginning
+    assert [row for batch in found for row in batch.errors] == [0]
+    assert sorted(collect(found)) == list(range(1, 1 + len(PAIRS)))
+
+
 def test_a_model_outside_the_engine_reads_rows_whole(tmp_path: Path) -> None:
     model = CausalModel(save("bloom", tmp_path), dtype="float32")
     for task in TASKS[1:4]:

@@ -114,5 +114,7 @@ def by_transformers(model: Any, plain: Any, task: Any, text: str) -> Any:
 
 
 def collect(batches: Any) -> dict[int, Any]:
-    """Position -> answer."""
-    return {r: a for b in batches for r, a in zip(b.rows, b.answers, strict=True)}
+    """Position -> answer; none has two."""
+    pairs = [pair for b in batches for pair in zip(b.rows, b.answers, strict=True)]
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
