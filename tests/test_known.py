@@ -123,6 +123,9 @@ def test_facts_that_can_t_be_read_load_the_model(tiny_model: Path, facts: str) -
         ("tokenizer_config.json", '{"tokenizer_class": "PreTrainedTokenizerFast"}'),
         ("chat_template.jinja", TEMPLATE.replace("user", "customer") + " "),
         ("generation_config.json", '{"eos_token_id": 7}'),
+        ("vocab.txt", "word"),
+        ("tokenizer.model", "word"),
+        ("1_Pooling/config.json", "{}"),
     ],
 )
 def test_whatever_decides_answers_is_in_the_fingerprint(
@@ -131,6 +134,7 @@ def test_whatever_decides_answers_is_in_the_fingerprint(
     digest, mark = model_digest(tiny_model), signature(tiny_model)
     (tiny_model / "README.md").write_text("about it", encoding="utf-8")
     assert model_digest(tiny_model) == digest
+    (tiny_model / changed).parent.mkdir(exist_ok=True)
     (tiny_model / changed).write_text(content, encoding="utf-8")
     assert model_digest(tiny_model) != digest
     assert signature(tiny_model) != mark
