@@ -152,6 +152,10 @@ def test_blocks_follow_free_memory(llama: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("sqlllm.engine.kept.free_bytes", lambda _: free)
     texts = ["abcd", "efgh", "ijkl", "m" * 40, "n"]
     assert list(model.blocks(texts)) == [2, 1, 1, 1]
+    with monkeypatch.context() as patch:  # 16 passes are kept at most
+        patch.setattr("sqlllm.engine.kept.free_bytes", lambda _: 1 << 40)
+        patch.setattr(engine.budget, "tokens", 1)
+        assert list(model.blocks(texts)) == [3, 1, 1]
     got = {}
     at = 0
     for size in model.blocks(texts):
