@@ -20,6 +20,7 @@ from sqlllm.models.base import Batch
 from sqlllm.models.causal import CausalModel
 from sqlllm.runtime.checked import checked
 from sqlllm.schema import read_form
+from sqlllm.sqltypes import DATE
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,8 @@ REFUSED: list[dict[str, Any]] = [
     {"type": "string", "pattern": "(?=a)b"},
     {"type": "string", "pattern": "^[[a]]$"},
     {"type": "string", "pattern": "^[a&&b]$"},
+    {"type": "string", "pattern": "^[a--b]$"},
+    {"type": "string", "pattern": "^[a~~b]$"},
     {"type": "object", "patternProperties": {"^[[a]]$": {"type": "null"}}},
     {"type": "string", "format": "credit-card"},
     {"type": "integer", "maximum": 2**53 + 3},
@@ -182,6 +185,19 @@ def test_keywords_are_enforced(
     for answer in wrong:
         assert not validator.is_valid(json.loads(answer))
         assert not takes(model, grammar, answer)
+
+
+@pytest.mark.parametrize("word", ["enum", "const", "default", "examples"])
+def test_values_are_no_schemas(word: str) -> None:
+    value = [{"format": "date", "minimum": 1e19}]
+    assert enforceable({word: value}) == {word: value}
+
+
+@pytest.mark.parametrize("word", ["properties", "patternProperties", "$defs", "definitions"])
+def test_names_are_no_keywords(word: str) -> None:
+    date = {"format": "date", "allOf": [{"minLength": 3}]}
+    made = enforceable({word: {"const": date, "x-guidance": {}}})
+    assert made[word]["const"] == date | {"allOf": [{"minLength": 3}, {"pattern": DATE}]}
 
 
 def test_a_date_and_time_is_of_a_day_that_exists(model: CausalModel) -> None:
