@@ -13,6 +13,7 @@ from tiny import ENGINES, by_transformers, collect, reference, save
 
 import sqlllm
 from sqlllm.engine import attention
+from sqlllm.engine.picking import generator
 from sqlllm.engine.prompt import answers, choice_prompt, completion_prompt, encode, encode_all
 from sqlllm.models.causal import CausalModel
 
@@ -101,13 +102,16 @@ def test_sampling_depends_on_seed_and_row_not_on_the_batch(tiny: Path) -> None:
         both = db.execute(query.format(1, "(VALUES ('a'), ('bcd')) t(x)")).fetchall()
         other = db.execute(query.format(2, "(VALUES ('a')) t(x)")).fetchall()
     assert both[0] == alone[0] != other[0]
+    assert len({generator(n, x).initial_seed() for n in (1, 2) for x in ("a", "bcd")}) == 4
 
 
 def test_stop_strings_and_long_texts(model: CausalModel) -> None:
     whole = collect(model.complete(sqlllm.Task("complete", max_tokens=12), ["x"]))[0]
     stop = whole[2:4]
-    cut = collect(model.complete(sqlllm.Task("complete", max_tokens=12, stop=(stop,)), ["x"]))[0]
-    assert cut == whole[: whole.find(stop)]
+    for stops in ((stop,), (whole[3:4], stop)):  # of which the second begins before the first
+        task = sqlllm.Task("complete", max_tokens=12, stop=stops)
+        first = min(map(whole.find, stops))
+        assert collect(model.complete(task, ["x"]))[0] == whole[:first]
     (batch,) = model.complete(sqlllm.Task("complete", max_tokens=12), ["y" * 600])
     assert "has 600 tokens; model '' has room for 4" in str(batch.errors[0])
     short = sqlllm.Task("complete", max_tokens=12, truncate=True)

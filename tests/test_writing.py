@@ -140,11 +140,13 @@ def test_patterns_and_answers_that_are_cut(model: CausalModel) -> None:
     answers = collect(model.complete(task, TEXTS))
     assert len(answers) == len(TEXTS)
     assert all(re.fullmatch(task.pattern, answer) for answer in answers.values())
-    short = sqlllm.Task("complete", pattern=task.pattern, max_tokens=3)
-    batches = list(model.complete(short, ["a"]))
-    (error,) = [e for batch in batches for e in batch.errors.values()]
-    assert "cut at max_tokens=3 before it was text that matches" in str(error)
-    assert not [row for batch in batches for row in batch.rows]
+    for pattern in (task.pattern, "total"):
+        short = sqlllm.Task("complete", pattern=pattern, max_tokens=3)
+        batches = list(model.complete(short, ["a"]))
+        (error,) = [e for batch in batches for e in batch.errors.values()]
+        assert "cut at max_tokens=3 before it was text that matches" in str(error)
+        assert not [row for batch in batches for row in batch.rows]
+        assert sum(batch.completion_tokens for batch in batches) == 3
 
 
 @pytest.mark.parametrize(
