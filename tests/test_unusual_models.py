@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -159,11 +160,14 @@ def test_temperatures_that_float32_has_no_numbers_for(tmp_path: Path) -> None:
 def test_tokens_are_counted_once_whoever_runs_the_model(tmp_path: Path, kind: str) -> None:
     """Behind `generate`, what stands before a text was counted twice."""
     model = CausalModel(save(kind, tmp_path), dtype="float32")
-    prompt = prompt_of(model._tokenizer, WRITE)
-    around = len(prompt.head) + len(prompt.tail)
-    batches = list(model.complete(WRITE, TEXTS))
-    expected = sum(around + count for count in model.count_tokens(TEXTS))
-    assert sum(batch.prompt_tokens for batch in batches) == expected
+    for task in (WRITE, sqlllm.Task("choose", labels=("bug", "b"))):
+        prompt = prompt_of(model._tokenizer, task)
+        around = len(prompt.head) + len(prompt.tail)
+        batches = list(model.answer(task, TEXTS))
+        expected = sum(around + count for count in model.count_tokens(TEXTS))
+        assert sum(batch.prompt_tokens for batch in batches) == expected
+        written = sum(batch.completion_tokens for batch in batches)
+        assert 0 < written <= 10 * len(TEXTS) if task is WRITE else written == 0
 
 
 @pytest.mark.parametrize("temperature", [0, 1.0])
@@ -236,6 +240,24 @@ def test_a_text_written_anew_has_no_more_room_than_the_model_has_positions(
     assert len(collect(model.choose(choose, ["x" * 600]))) == 1
 
 
+def test_an_answer_ends_where_the_configuration_for_generate_says(tmp_path: Path) -> None:
+    """Llama 3's has three such tokens, of which its tokenizer knows one."""
+    folder = save("llama", tmp_path)
+    path, tokens = folder / "generation_config.json", tokenizer()
+    prompt = prompt_of(tokens, WRITE)
+    ids = torch.tensor([[*prompt.head, *encode(tokens, TEXTS[0]), *prompt.tail]])
+    out = reference(folder).generate(ids, max_new_tokens=10, do_sample=False, pad_token_id=0)
+    written = out[0, ids.shape[1] :].tolist()
+    ends = [token for token in written[2:] if token not in written[:2]][:2]
+    config = json.loads(path.read_text())
+    for named, expected in ((ends, ends), (None, [tokens.eos_token_id])):
+        path.write_text(json.dumps(config | {"eos_token_id": named}))
+        model = CausalModel(folder, dtype="float32")
+        assert model._ends == set(expected)
+        cut = next((i for i, token in enumerate(written) if token in expected), 10)
+        assert collect(model.complete(WRITE, TEXTS))[0] == tokens.decode(written[:cut])
+
+
 def test_what_a_pass_that_ran_out_of_memory_held_is_free_when_it_is_tried_again() -> None:
     import weakref
 
@@ -269,6 +291,27 @@ def test_rows_that_have_room_one_at_a_time() -> None:
 
     found = list(halving({0: 100, 1: 90, 2: 80}, Budget(100, 1), run, at_once=2))
     assert sorted(row for rows, _ in found for row in rows) == [0, 1, 2]
+
+
+def test_rows_without_their_beginnings_are_as_long_as_they_are() -> None:
+    batches: list[list[int]] = []
+
+    def run(rows: list[int]) -> None:
+        batches.append(rows)
+        if len(batches) == 1:
+            raise MemoryError
+
+    longer = iter([dict.fromkeys(range(4), 20)])
+    list(halving(dict.fromkeys(range(4), 5), Budget(20, 4), run, lambda: next(longer, None)))
+    assert batches == [[0, 1, 2, 3], [0], [1], [2], [3]]
+
+
+def test_rows_that_are_written_take_half_of_the_free_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda _: 1000)
+    assert [memory.rows_that_fit(10, "cpu", most) for most in (256, 8)] == [50, 8]
+    assert memory.rows_that_fit(900, "cpu", 8) == 1
 
 
 @pytest.mark.parametrize("message", ["CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling x"])
@@ -318,8 +361,9 @@ def test_pages_of_files_count_as_free_in_a_container(
     )
     monkeypatch.setattr(memory, "CGROUP", tmp_path)
     assert free_bytes("cpu") == 350_000_000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert free_bytes("cpu") > 350_000_000
+    for more_than_there_is in ("max", str(1 << 60)):
+        (tmp_path / "memory.max").write_text(f"{more_than_there_is}\n")
+        assert 350_000_000 < free_bytes("cpu") < 1 << 50
 
 
 CHOOSES = """
