@@ -211,6 +211,15 @@ def test_a_model_that_looks_words_up(tmp_path: Path) -> None:
     assert asked(tmp_path, "SELECT ai.classify($1, ['a b', 'c d'])", "a b") == "a b"
 
 
+def test_an_empty_text_of_which_nothing_is_to_be_read(tmp_path: Path) -> None:
+    """It ended the query, with an IndexError."""
+    (tiny.save("llama", tmp_path) / "chat_template.jinja").write_text("{{ messages[-1].content }}")
+    query = "SELECT list(ai.try_complete(x, max_tokens := 3)) FROM (VALUES ('a'), ('')) t(x)"
+    some, none = asked(tmp_path, query)
+    assert some["value"]
+    assert none["error"].startswith("the text is empty")
+
+
 @pytest.mark.parametrize("query", [WRITES, "SELECT ai.filter('a', 'b?')"])
 @pytest.mark.parametrize(
     ("template", "message"),

@@ -10,7 +10,7 @@ from sqlllm.engine.batching import ahead, windows
 from sqlllm.engine.kept import begin, room_for
 from sqlllm.engine.prefixes import Group, blocks, groups, shared
 from sqlllm.engine.prompt import Prompt, encode_all
-from sqlllm.errors import InputTooLong, SqlllmError, excerpt
+from sqlllm.errors import InputTooLong, ModelError, SqlllmError, excerpt
 
 if TYPE_CHECKING:
     from sqlllm.engine.engine import Engine
@@ -110,7 +110,10 @@ def read(
         part = Part(prompt.head, {})
         each = encode_all(tokenizer, [inputs[row] for row in rows])
         for row, tokens in zip(rows, each, strict=True):
-            if len(tokens) <= room.tokens or room.truncate:
+            if not (tokens or prompt.tail):
+                msg = "the text is empty, and the model's chat template puts nothing behind it"
+                part.errors[row] = ModelError(msg)
+            elif len(tokens) <= room.tokens or room.truncate:
                 part.bodies[row] = tokens[: room.tokens]
             else:
                 part.errors[row] = InputTooLong(
