@@ -8,6 +8,8 @@ import os
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from tiny import TEMPLATE, save, tokenizer
 import sqlllm
 from sqlllm.engine import prompt
 from sqlllm.engine.device import model_digest
+from sqlllm.models import known
 from sqlllm.models.base import ANSWERS
 from sqlllm.models.known import signature
 from sqlllm.task import Task
@@ -161,7 +164,13 @@ def test_a_signature_sees_files_and_devices(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     elsewhere = signature(tiny_model)
     os.utime(tiny_model / "model.safetensors", ns=(1, 1))
-    assert len({mark, elsewhere, signature(tiny_model)}) == 3
+    marks = {mark, elsewhere, signature(tiny_model)}
+    for package in ("sqlllm", "torch", "transformers", "sentence-transformers"):
+        with monkeypatch.context() as patch:
+            newer = {package: "newer"}
+            patch.setattr(known, "version", lambda name, to=newer: to.get(name, version(name)))
+            marks.add(signature(tiny_model))
+    assert len(marks) == 7
 
 
 def test_another_wording_is_another_version() -> None:
@@ -185,3 +194,12 @@ def test_another_wording_is_another_version() -> None:
     seen = [*((p.head, p.tail) for p in made), [prompt.answers(task) for task in tasks]]
     digest = hashlib.blake2b(repr(seen).encode(), digest_size=8).hexdigest()
     assert (ANSWERS, digest) == (4, "def2c3d12eb99a1f")
+    tasks += [
+        Task("extract", schema=schema),
+        Task("extract", schema=schema, instruction="who?"),
+        Task("complete", schema=schema, system="system"),
+    ]
+    first = [prompt.prompt_of(read, replace(task, text_first=True)) for task in tasks]
+    seen = [(p.head, p.tail) for p in first]
+    digest = hashlib.blake2b(repr(seen).encode(), digest_size=8).hexdigest()
+    assert (ANSWERS, digest) == (4, "4895c9c46ee15433")
