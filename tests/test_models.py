@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from tiny import collect, reference
 
 import sqlllm
 from sqlllm.engine.batching import ahead
+from sqlllm.engine.device import precision
 from sqlllm.engine.prompt import answers, encode, prompt_of
 from sqlllm.models import registry
 from sqlllm.models.causal import CausalModel
-from sqlllm.models.sentence import SentenceModel, minilm_folder
+from sqlllm.models.sentence import NONE, TEMPERATURE, SentenceModel, minilm_folder
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"
@@ -133,6 +135,45 @@ def test_an_encoder_that_takes_no_packed_rows(monkeypatch: pytest.MonkeyPatch) -
     model = SentenceModel(minilm_folder(), dtype="float32")
     assert model._encoder is None
     np.testing.assert_allclose(model._encode(["a", "b c"]), expected, atol=1e-5)
+
+
+def test_labels_are_as_probable_as_they_are_similar() -> None:
+    """By name, description and examples; beside `none_of_these`, or each on its own."""
+    model = SentenceModel(minilm_folder(), dtype="float32")
+    texts = ["the app crashes", "my invoice is wrong"]
+    task = sqlllm.Task(
+        "choose",
+        labels=("app_bug", "bill", "other"),
+        descriptions=("it fails", "", ""),
+        examples=(("it crashes again", "app_bug"), ("too dear", "bill"), ("why?", "bill")),
+    )
+    name = model._encode(["app bug: it fails", "bill", "other"])
+    shown = model._encode([text for text, _ in task.examples])
+    labels = np.stack([name[0] + shown[0], name[1] + shown[1] + shown[2], name[2]])
+    labels /= np.linalg.norm(labels, axis=1, keepdims=True)
+    likeness = model._encode(texts) @ labels.T
+    one = np.exp(likeness / TEMPERATURE)
+    none = np.exp(np.c_[likeness[:, :2], [NONE, NONE]] / TEMPERATURE)
+    each = np.exp((likeness - NONE) / TEMPERATURE)
+    for asked, expected in (
+        (task, one / one.sum(1, keepdims=True)),
+        (replace(task, none_of_these="other"), none / none.sum(1, keepdims=True)),
+        (replace(task, multi=True), each / (1 + each)),
+    ):
+        got = collect(model.choose(asked, texts))
+        np.testing.assert_allclose([got[0], got[1]], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [({"avx512_bf16": True}, "bfloat16"), ({"amx_bf16": True}, "bfloat16"), ({}, "float32")],
+)
+def test_bfloat16_where_a_cpu_multiplies_it(
+    known: dict[str, bool], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"architecture": "x86_64", **known}
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: given, raising=False)
+    assert precision("cpu") == expected
 
 
 def test_every_label_is_in_the_set_for_tickets_and_hostile_strings() -> None:
