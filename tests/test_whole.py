@@ -11,6 +11,7 @@ import pytest
 import tiny
 
 import sqlllm
+from sqlllm.models.width import width_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # sentence-transformers' own
 WRITES = "SELECT ai.complete('hello', max_tokens := 3)"
@@ -195,6 +196,30 @@ def test_special_tokens_of_a_prompt_are_meant(tmp_path: Path) -> None:
     count = "SELECT ai.count_tokens('<|im_end|>')"
     assert asked(sentences(tmp_path / "plain"), count) == len("<|im_end|>")
     assert asked(sentences(tmp_path / "prompted", **prompts), count) == 1
+
+
+@pytest.mark.parametrize(
+    ("pooling", "width"),
+    [
+        ({"word_embedding_dimension": 32, "pooling_mode_cls_token": False,
+          "pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True}, 64),
+        ({"embedding_dimension": 32, "pooling_mode": ["mean", "max", "cls"]}, 96),
+        ({"embedding_dimension": 32, "pooling_mode": "mean"}, 32),
+    ],
+)  # fmt: skip
+def test_how_wide_vectors_are_is_read_from_the_folder(
+    tmp_path: Path, pooling: dict[str, Any], width: int
+) -> None:
+    kinds = ["Transformer", "Pooling", "Dense", "Normalize", "Unheard"]
+    for kind in kinds:
+        (tmp_path / kind).mkdir()
+    (tmp_path / "Pooling" / "config.json").write_text(json.dumps(pooling))
+    (tmp_path / "Dense" / "config.json").write_text('{"in_features": 32, "out_features": 8}')
+    assert width_of(tmp_path) is None
+    for count, expected in ((2, width), (4, 8), (5, None)):
+        modules = [{"type": f"some.models.{kind}", "path": kind} for kind in kinds[:count]]
+        (tmp_path / "modules.json").write_text(json.dumps(modules))
+        assert width_of(tmp_path) == expected
 
 
 def test_a_model_that_looks_words_up(tmp_path: Path) -> None:
