@@ -11,11 +11,11 @@ from typing import Any
 import jsonschema
 import pytest
 from test_schema import LIMITS
-from tiny import save
+from tiny import TEMPLATE, save, tokenizer
 
 import sqlllm
 from sqlllm.engine.enforceable import enforceable
-from sqlllm.engine.prompt import completion_prompt, form_of
+from sqlllm.engine.prompt import choice_prompt, completion_prompt, form_of
 from sqlllm.models.base import Batch
 from sqlllm.models.causal import CausalModel
 from sqlllm.runtime.checked import checked
@@ -91,6 +91,22 @@ def test_a_template_without_system_messages_begins_the_turn_with_it(
     text = tokenizer.decode(prompt.head)
     assert text == "<|im_start|>user\nbe brief\n\n"
     assert tokenizer.decode(with_system.head).startswith("<|im_start|>system\nbe brief<|im_end|>")
+
+
+@pytest.mark.parametrize("text_first", [False, True])
+def test_a_question_has_the_turn_alone_of_what_a_template_writes(text_first: bool) -> None:
+    tokens = tokenizer()
+    tokens.bos_token = "<|im_end|>"
+    task = sqlllm.Task("choose", labels=("yes", "no"), instruction="Good?", text_first=text_first)
+    asked = "Text: " if text_first else "Question: Good?\n\nText: "
+    kind = "<|im_start|>system\nBe kind.<|im_end|>\n"
+    for template, before in (
+        (kind + TEMPLATE, "<|im_start|>user\n"),  # SmolLM2's and Qwen's, by themselves
+        ("{{ bos_token }}" + kind + TEMPLATE, "<|im_end|><|im_start|>user\n"),
+        ("{{ messages[-1].content }}", ""),  # of which past turns can't be taken off
+    ):
+        tokens.chat_template = template
+        assert tokens.decode(choice_prompt(tokens, task).head) == before + asked
 
 
 REFUSED: list[dict[str, Any]] = [
