@@ -11,7 +11,7 @@ from tiny import CONFIGS, ENGINES, collect, reference, save
 
 import sqlllm
 from sqlllm.doctor.configured import models
-from sqlllm.engine import int8
+from sqlllm.engine import int8, memory
 from sqlllm.engine.memory import check_weights
 from sqlllm.models.causal import CausalModel
 from sqlllm.models.sentence import SentenceModel, minilm_folder
@@ -178,6 +178,13 @@ def test_what_it_needs_is_said_in_int8(tmp_path: Path, monkeypatch: pytest.Monke
             check_weights(folder, dtype, "cpu", "mine")
         needed[dtype] = float(str(refused.value).split("needs ")[1].split(" ")[0])
     assert 3 * needed["int8"] < needed["float32"] < 4.5 * needed["int8"]
+
+
+def test_experts_need_what_they_need_in_float32(tmp_path: Path) -> None:
+    folder = save("gpt_oss", tmp_path)
+    experts = sum(p.numel() for p in reference(folder).parameters() if p.dim() == 3)
+    assert experts
+    assert memory._weights(folder, "int8", "float32") > 4 * experts
 
 
 def test_what_can_not_run_in_int8_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
