@@ -160,6 +160,14 @@ def test_little_room_means_smaller_parts(
             np.testing.assert_allclose(got[row], odds, atol=1e-5)
 
 
+def test_beginnings_are_read_as_far_as_there_is_room(llama: CausalModel) -> None:
+    engine: Any = llama._engine
+    engine.budget.tokens = 20
+    beginnings = {key: [*range(key, key + 10)] for key in range(8)}
+    found = list(begin(engine, (1, 2), beginnings, room=45))
+    assert [len(begun) for begun in found] == [2, 2]
+
+
 def test_a_text_too_long_beside_groups_is_told_once(
     llama: CausalModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

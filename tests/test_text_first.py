@@ -95,6 +95,34 @@ def test_another_query_that_puts_its_texts_there_meanwhile(llama: Path) -> None:
             np.testing.assert_allclose(odds, expected[row], atol=1e-5)
 
 
+def test_texts_that_begin_otherwise_are_read_behind_what_they_begin_with(llama: Path) -> None:
+    model = CausalModel(llama, dtype="float32")
+    alike, others = ["the same: a", "the same: bb"], ["another", "the same: a"]
+    expected = collect(model.answer(QUESTIONS[1], others))
+    with closing(model.blocks(alike)) as sizes:
+        next(sizes)
+        collect(model.answer(QUESTIONS[1], alike))
+        for row, odds in collect(model.answer(QUESTIONS[1], others)).items():
+            np.testing.assert_allclose(odds, expected[row], atol=1e-5)
+
+
+def test_queries_side_by_side_keep_texts_behind_one_beginning(llama: Path) -> None:
+    engine = CausalModel(llama, dtype="float32")._engine
+    assert isinstance(engine, Engine)
+    kept, head = engine.texts, (1, 2, 3)
+    longer, other = {0: [4, 5, 6], 1: [4, 5, 7]}, {0: [4, 5, 8], 1: [9]}
+    with kept.held():
+        engine.budget.tokens = 1  # of a pass
+        reading = kept.begin(head, longer)
+        assert [len(next(reading).begun) for _ in range(2)] == [0, 1]
+        list(kept.begin(head, other))  # meanwhile
+        list(reading)
+        for texts in ({0: other[0]}, longer):
+            *_, made = kept.begin(head, texts)
+            for row, text in texts.items():
+                assert len(made.head) + made.begun[row].length == len(head) + len(text)
+
+
 def test_a_text_is_read_once(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = CausalModel(llama, dtype="float32")
     texts = [f"{i} " + "word " * 30 for i in range(20)]
