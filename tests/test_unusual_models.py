@@ -102,6 +102,25 @@ def test_a_window_that_layers_tell_is_no_reason(tmp_path: Path) -> None:
     assert isinstance(CausalModel(folder, dtype="float32")._engine, Engine)
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("attention._merged", lambda out, *_: out),  # as if there were no prefix
+        ("engine.Engine.label_logits", lambda e, states, some: 2 * e.logits(states)[:, list(some)]),
+    ],
+)
+def test_a_model_that_gives_other_numbers_is_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, wrong: Any
+) -> None:
+    folder = save("llama", tmp_path)
+    monkeypatch.setattr(f"sqlllm.engine.{name}", wrong)
+    model, plain, tokens = CausalModel(folder, dtype="float32"), reference(folder), tokenizer()
+    assert isinstance(model._engine, Plain)
+    assert "it gives other numbers for packed rows (by " in model.note
+    for row, answer in collect(model.complete(WRITE, TEXTS[:2])).items():
+        assert answer == generated(plain, tokens, TEXTS[row])
+
+
 @pytest.mark.parametrize("kind", ["llama", "bloom"])
 def test_numbers_too_large_for_float16(tmp_path: Path, kind: str) -> None:
     from safetensors.torch import load_file, save_file
@@ -341,11 +360,12 @@ def test_a_model_that_also_reads_images(tmp_path: Path) -> None:
         assert answer == generated(plain, tokens, TEXTS[row])
 
 
-def test_heads_of_other_tasks_go_when_memory_runs_out(tmp_path: Path) -> None:
+def test_heads_of_four_tasks_are_kept_and_go_when_memory_runs_out(tmp_path: Path) -> None:
     engine = CausalModel(save("llama", tmp_path), dtype="float32")._engine
     assert isinstance(engine, Engine)
-    for first in range(3):
+    for first in (0, 1, 2, 3, 1, 4, 5):
         engine.prefix((first, 7, 7))
+    assert [first for first, *_ in engine._prefixes] == [3, 1, 4, 5]
     assert engine.let_go((1, 7, 7))
     assert list(engine._prefixes) == [(1, 7, 7)]
     assert not engine.let_go((1, 7, 7))

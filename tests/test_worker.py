@@ -138,6 +138,23 @@ def test_memory_that_runs_out_side_by_side(tmp_path: Path, monkeypatch: pytest.M
         assert failed
 
 
+def test_rows_that_are_written_side_by_side_share_the_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = made(save("llama", tmp_path), 2)
+    monkeypatch.setattr(Engine, "rows_for", lambda *_: 20)
+    read, rows = Engine.read, set()
+
+    def seen(engine: Engine, slots: Slots, *given: Any, **asked: Any) -> Any:
+        rows.add(slots.rows)
+        return read(engine, slots, *given, **asked)
+
+    monkeypatch.setattr(Engine, "read", seen)
+    texts = [f"{i:02} of them" for i in range(80)]
+    assert len(collect(two.answer(TASKS[0], texts))) == len(texts)
+    assert rows == {1, 10}  # of the head, and of each side
+
+
 def test_vectors_side_by_side() -> None:
     model = SentenceModel(minilm_folder(), dtype="float32")
     texts = [f"text {i} " + "word " * (i % 50) for i in range(300)]

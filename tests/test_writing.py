@@ -57,10 +57,11 @@ def test_rows_take_the_places_of_those_that_finish(
     def seen(slots: Slots, first: int, new: Any, kept: Any, head: Any = (), **asked: Any) -> Any:
         if not any(kept):  # rows that are new
             sizes.append((first, len(new)))
+            assert len(new) == 1 or sum(map(len, new)) <= engine.budget.tokens
         return read(slots, first, new, kept, head, **asked)
 
     monkeypatch.setattr(engine, "read", seen)
-    engine.budget.rows = 8
+    engine.budget.rows, engine.budget.tokens = 8, 120
     assert collect(model.complete(task, TEXTS)) == expected
     assert max(count for _, count in sizes) <= 8
     assert any(0 < first < 8 for first, _ in sizes)  # joined rows that were being written
