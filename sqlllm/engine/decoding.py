@@ -212,8 +212,6 @@ class _Writer:
         read = sum(len(row.tokens) - row.kept for row in fresh)
         held = self.slots.rows * self.at_once
         self.engine.budget.halve(tokens=read if len(fresh) > 1 else None, rows=held)
-        for row in rows:
-            row.kept = 0
         self.waiting.extendleft(reversed(rows))
         self.active = []
         self.slots = Slots(1, 1)  # free the old before the new are made
