@@ -142,6 +142,17 @@ def test_when_memory_runs_out_answers_stay_the_same(
         check(task, got[row], answer)
 
 
+def test_a_single_text_has_the_room_of_what_other_tasks_begin_with(
+    llama: CausalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = collect(llama.answer(TASKS[3], ["one"]))
+    llama._engine.prefix((1, 2, 3))  # type: ignore[union-attr]
+    watched = Watched(llama, monkeypatch)
+    watched.fails = {1}
+    assert collect(llama.answer(TASKS[3], ["one"])) == right
+    assert watched.passes > 1
+
+
 def test_little_room_means_smaller_parts(
     llama: CausalModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
