@@ -270,6 +270,8 @@ def test_in_a_transaction_nothing_is_tried(both: Both, query: str, tmp_path: Pat
         "SELECT s.k, ai.complete(x) AS c FROM s JOIN u ON u.k < s.id ORDER BY ALL LIMIT 2",
         "SELECT k FROM s WHERE ai.filter(x || 'good', 'good?') ORDER BY ALL LIMIT 2",
         "SELECT x, ai.complete(x) AS c FROM s ORDER BY #2 LIMIT 2",
+        "SELECT s.*, -k AS n, ai.complete(x) AS c FROM s ORDER BY 2 LIMIT 2",
+        "SELECT COLUMNS('id|k'), -k AS n, ai.complete(x) AS c FROM s ORDER BY 2 LIMIT 2",
         "SELECT k, ai.complete(x) AS c FROM s ORDER BY COLUMNS(*) LIMIT 2",
         "SELECT k, ai.complete(x) AS c FROM s ORDER BY * LIMIT 2",
         "SELECT * REPLACE (-id AS id), ai.complete(x) AS c FROM s ORDER BY id LIMIT 2",

@@ -138,13 +138,18 @@ def place_of(at: int, projections: Sequence[exp.Expr], columns: int) -> int | No
     `*`, COLUMNS(...) and unnest of a struct become any number of columns; what stands before or
     behind all of these can be counted from its end.
     """
-    stars = [p.is_star or p.find(exp.Columns) is not None for p in projections]
+    stars = list(map(_is_several, projections))
     if columns == len(projections) and not any(stars):
         return at
     several = [i for i, p in enumerate(projections) if stars[i] or p.find(exp.Unnest, exp.Explode)]
     if not several or at < several[0]:
         return at
     return at - len(projections) if at > several[-1] else None
+
+
+def _is_several(projection: exp.Expr) -> bool:
+    """Whether any number of columns stands there: `*`, `t.*` or COLUMNS(...)."""
+    return projection.is_star or projection.find(exp.Columns) is not None
 
 
 def sort_keys(select: exp.Select) -> list[exp.Ordered] | None:
@@ -166,7 +171,7 @@ def sort_keys(select: exp.Select) -> list[exp.Ordered] | None:
         if _names_columns_anew(select) and any(not c.table for c in target.find_all(exp.Column)):
             return None
         if isinstance(target, exp.Literal):
-            if target.is_string or any(isinstance(p, exp.Star) for p in select.expressions):
+            if target.is_string or any(map(_is_several, select.expressions)):
                 return None
             at = int(target.this) - 1
             if not 0 <= at < len(select.expressions):
