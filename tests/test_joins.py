@@ -61,6 +61,12 @@ def test_conditions_limit_and_star(db: Db) -> None:
     ).fetchall()
     assert rows == [(LEFT[i], RIGHT[i], 1) for i in sorted(range(10), key=lambda i: LEFT[i])[:3]]
     assert len(fake.inputs) <= 60 + 10  # labels are those of Acme, and few pairs suffice
+    for star, names in (
+        ("*", "xyk"), ("* EXCLUDE (k)", "xy"), ("b.*, a.*", "ykx"), ("* REPLACE (9 AS k)", "xyk")
+    ):  # fmt: skip
+        found = con.execute(f"SELECT {star} FROM a JOIN b {JOIN.format('classify')}")
+        assert [column[0] for column in found.description] == list(names)
+        assert len(found.fetchall()) == 60
     assert con.execute(
         f"SELECT count(*) FROM a LEFT JOIN b {JOIN.format('classify')} AND k = 2"
     ).fetchone() == (61,)

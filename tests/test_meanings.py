@@ -295,8 +295,21 @@ def test_columns_of_a_window_are_not_shown(both: Both) -> None:
         "SELECT COLUMNS(lambda n: true), rank() OVER (ORDER BY ai.score(x, 'good?')) AS r FROM t"
     )
     assert "windows" not in both.on._plan(query).fired
-    query = query.replace("COLUMNS(lambda n: true)", "*")
-    assert both.run(both.on, query)[1] == ["id", "k", "x", "r"]
+    for star, shown in (("*", ["id", "k", "x"]), ("t.*", ["id", "k", "x"]), ("* EXCLUDE k", ["id", "x"])):
+        names = both.run(both.on, query.replace("COLUMNS(lambda n: true)", star))[1]
+        assert names == [*shown, "r"]
+
+
+@pytest.mark.parametrize("star", ["*", "t.*", "* EXCLUDE (k)", "* REPLACE (-k AS k)"])
+def test_columns_of_a_rule_are_not_shown(both: Both, star: str) -> None:
+    for columns, rest, rule in (
+        ("ai.complete(x) AS y", "ORDER BY ai.score(x, 'good?') DESC, id LIMIT 1", "after_limit"),
+        ("id AS y", "WHERE ai.filter(x, 'good?') ORDER BY t.id LIMIT 1", "early_stop"),
+    ):
+        query = f"SELECT {star}, {columns} FROM t {rest}"
+        *found, sent, ran = both.planned(query)
+        assert rule in ran.fired or "REPLACE" in star
+        assert found == list(both.run(both.off, query)[:2])
 
 
 def test_the_place_of_nulls_is_not_the_default_of_sqlglot(both: Both) -> None:

@@ -11,7 +11,15 @@ from sqlglot import exp
 
 from sqlllm.rewrite.calls import asks, calls
 from sqlllm.rewrite.conditions import joins
-from sqlllm.rewrite.source import hide, is_row_by_row, sort_keys, source, stars, top
+from sqlllm.rewrite.source import (
+    hide,
+    is_row_by_row,
+    listed_stars,
+    shows_all,
+    sort_keys,
+    source,
+    top,
+)
 
 
 def after_limit(select: exp.Select) -> exp.Select:
@@ -28,8 +36,7 @@ def after_limit(select: exp.Select) -> exp.Select:
     if any(map(asks, joins(select))) or not is_row_by_row(select):
         return select
     wrapped = source(select)
-    listed = [*(s for s in stars(select) if s.args.get("except_")), *select.find_all(exp.Columns)]
-    if wrapped is None or (asked and listed):  # which would have the answers of keys, too
+    if wrapped is None or (asked and shows_all(select)):  # also the answers of keys
         return select
     answers = {key.this.sql(): f"__ai_k{i}" for i, key in enumerate(keys) if asks(key)}
     outer, inner = select.copy(), select.copy()
@@ -44,7 +51,7 @@ def after_limit(select: exp.Select) -> exp.Select:
     for call in [call for p in outer.expressions for call in calls(p) if call.sql() in answers]:
         call.replace(exp.column(answers[call.sql()]))
     if answers:
-        hide(outer, answers.values())
+        hide(listed_stars(outer), answers.values())
     outer.set("from_", wrapped.reading(inner, "__ai_top"))
     return outer
 

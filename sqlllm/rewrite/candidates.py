@@ -13,6 +13,7 @@ from sqlglot import exp
 
 from sqlllm.rewrite.calls import ai_call, asks, call_name, calls, option, without_strategy
 from sqlllm.rewrite.conditions import are_inner, joins, tables_of, take_out, terms
+from sqlllm.rewrite.source import hide, shows_all
 
 APPROXIMATE = ("blocking", "classify")
 
@@ -45,9 +46,7 @@ def strategy_of(call: exp.Expr) -> str | None:
 
 def _terms(select: exp.Select) -> list[exp.Expr]:
     """The conditions that a pair must meet, in a block of inner joins alone."""
-    stars = any(isinstance(p, exp.Star) for p in select.expressions)
-    shown_once = stars and any(join.args.get("using") for join in joins(select))
-    if shown_once or not joins(select) or not are_inner(select):
+    if not joins(select) or not are_inner(select) or shows_all(select):
         return []
     return terms(select)
 
@@ -110,13 +109,7 @@ def _keep_likely(select: exp.Select, term: exp.Expr, sides: list[exp.Select], na
     fields = [f"pair['{side}'] AS __ai_{side}" for side in ("a", "b")]
     query = exp.select(*fields, dialect="duckdb").from_(one)
     take_out(select, term)
-    for star in [p for p in select.expressions if isinstance(p, exp.Star)]:
-        stars = [
-            exp.Column(this=exp.Star(), table=exp.to_identifier(t.alias_or_name))
-            for t in tables_of(select)
-        ]
-        at = select.expressions.index(star)
-        select.set("expressions", [*select.expressions[:at], *stars, *select.expressions[at + 1 :]])
+    hide([p for p in select.expressions if isinstance(p, exp.Star)], ["__ai_a", "__ai_b"])
     select.with_(name, as_=query, materialized=True, copy=False)
     texts = {side: exp.column(f"__ai_{side}", table=name) for side in ("a", "b")}
     equal = [

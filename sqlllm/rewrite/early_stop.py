@@ -17,7 +17,17 @@ from sqlglot import exp
 
 from sqlllm.rewrite.calls import ai_call, as_filter, asks, is_subquery_free, named
 from sqlllm.rewrite.conditions import joins, on_terms, where_terms
-from sqlllm.rewrite.source import ROW, copied, hide, is_row_by_row, sort_keys, source, stars, top
+from sqlllm.rewrite.source import (
+    ROW,
+    copied,
+    hide,
+    is_row_by_row,
+    listed_stars,
+    shows_all,
+    sort_keys,
+    source,
+    top,
+)
 
 ROWS = "__ai_rows"
 
@@ -39,7 +49,7 @@ def early_stop(select: exp.Select) -> exp.Select:
     if asks(select.args.get("from_")):
         return select
     wrapped = source(select)
-    if wrapped is None or _selects_all(select, wrapped.several):
+    if wrapped is None or shows_all(select):
         return select
 
     number = exp.alias_(
@@ -75,7 +85,7 @@ def early_stop(select: exp.Select) -> exp.Select:
         outer.set("order", exp.Order(expressions=[exp.Ordered(this=exp.column(ROW))]))
         outer.set("limit", None)
         outer.set("offset", None)
-    hide(outer, [ROW])
+    hide(listed_stars(outer), [ROW])
     return outer
 
 
@@ -164,14 +174,3 @@ def _wanted(limits: tuple[exp.Expr | None, exp.Expr | None]) -> exp.Expr:
     """LIMIT plus OFFSET; nothing for LIMIT 0."""
     limit, offset = (int(value.name) if value is not None else 0 for value in limits)
     return exp.Literal.number(limit + offset if limit else 0)
-
-
-def _selects_all(select: exp.Select, several: bool) -> bool:
-    """Whether `*` stands where the row number could not be taken out of it."""
-    for star in stars(select):
-        top_level = star.parent is select and star.arg_key == "expressions"
-        counted = isinstance(star.parent, exp.Count)
-        odd = any(star.args.get(name) for name in ("except_", "replace", "rename"))
-        if odd or not (counted or (top_level and not several)):
-            return True
-    return select.find(exp.Columns) is not None

@@ -8,7 +8,7 @@ its table, since names aren't looked up; else the block is left as it stands.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,10 +121,23 @@ def copied(part: Any) -> Any:
     return part.copy() if isinstance(part, exp.Expr) else part
 
 
-def hide(select: exp.Select, names: Collection[str]) -> None:
+def hide(stars: Iterable[exp.Star], names: Collection[str]) -> None:
     """Leave columns that a rule has added out of `*`, in place."""
-    for star in [p for p in select.expressions if isinstance(p, exp.Star)]:
-        star.set("except_", [exp.column(name) for name in names])
+    for star in stars:
+        left_out = {column.name: column for column in star.args.get("except_") or ()}
+        star.set("except_", list((left_out | {n: exp.column(n) for n in names}).values()))
+
+
+def listed_stars(select: exp.Select) -> list[exp.Star]:
+    """`*` and `t.*` as columns of the select list."""
+    return [p if isinstance(p, exp.Star) else p.this for p in select.expressions if p.is_star]
+
+
+def shows_all(select: exp.Select) -> bool:
+    """Whether added columns would be seen where they can't be hidden."""
+    fine = {id(star) for star in listed_stars(select)}
+    odd = [s for s in stars(select) if id(s) not in fine and not isinstance(s.parent, exp.Count)]
+    return bool(odd) or select.find(exp.Columns) is not None  # also COLUMNS(lambda c: true)
 
 
 def stars(select: exp.Select) -> list[exp.Star]:

@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from sqlllm.rewrite.calls import ancestors
 from sqlllm.rewrite.parser import AiDuckDB
-from sqlllm.rewrite.source import copied, hide, source, stars
+from sqlllm.rewrite.source import copied, hide, listed_stars, shows_all, source
 from sqlllm.rewrite.timing import is_grouped, own_calls
 
 
@@ -24,10 +24,8 @@ def windows(select: exp.Select) -> exp.Select:
     if not found or is_grouped(select) or new.args.get("windows"):
         return select
     wrapped = source(new)
-    others = [star for star in stars(select) if not isinstance(star.parent, exp.Count)]
-    odd = any(star.parent is not select or star.args.get("except_") for star in others)
-    if wrapped is None or odd or select.find(exp.Columns) is not None:
-        return select  # COLUMNS(lambda c: true) would have the new columns, too
+    if wrapped is None or shows_all(select):
+        return select
     names = {text: f"__ai_w{i}" for i, text in enumerate(dict.fromkeys(c.sql() for c, _ in found))}
     columns = [exp.alias_(_call(found, text).copy(), name) for text, name in names.items()]
     inner = exp.Select(expressions=[*(c.copy() for c in wrapped.columns), *columns])
@@ -45,7 +43,7 @@ def windows(select: exp.Select) -> exp.Select:
     for call, _, _ in list(own_calls(new)):
         if call.sql() in names:
             call.replace(exp.column(names[call.sql()]))
-    hide(new, names.values())
+    hide(listed_stars(new), names.values())
     new.set("from_", wrapped.reading(inner, "__ai_below"))
     return new
 
