@@ -295,7 +295,11 @@ def test_columns_of_a_window_are_not_shown(both: Both) -> None:
         "SELECT COLUMNS(lambda n: true), rank() OVER (ORDER BY ai.score(x, 'good?')) AS r FROM t"
     )
     assert "windows" not in both.on._plan(query).fired
-    for star, shown in (("*", ["id", "k", "x"]), ("t.*", ["id", "k", "x"]), ("* EXCLUDE k", ["id", "x"])):
+    for star, shown in (
+        ("*", ["id", "k", "x"]),
+        ("t.*", ["id", "k", "x"]),
+        ("* EXCLUDE k", ["id", "x"]),
+    ):
         names = both.run(both.on, query.replace("COLUMNS(lambda n: true)", star))[1]
         assert names == [*shown, "r"]
 
@@ -307,7 +311,7 @@ def test_columns_of_a_rule_are_not_shown(both: Both, star: str) -> None:
         ("id AS y", "WHERE ai.filter(x, 'good?') ORDER BY t.id LIMIT 1", "early_stop"),
     ):
         query = f"SELECT {star}, {columns} FROM t {rest}"
-        *found, sent, ran = both.planned(query)
+        *found, _, ran = both.planned(query)
         assert rule in ran.fired or "REPLACE" in star
         assert found == list(both.run(both.off, query)[:2])
 

@@ -43,9 +43,10 @@ def after_limit(select: exp.Select) -> exp.Select:
     carried = [exp.alias_(k.this.copy(), answers[k.this.sql()]) for k in keys if asks(k)]
     inner.set("expressions", [*(column.copy() for column in wrapped.columns), *carried])
     inner.set("with_", None)
-    for block in (inner, outer):
-        ordered = [_carried(key.copy(), answers) for key in keys]
-        block.set("order", exp.Order(expressions=ordered) if keys else None)
+    ordered = [_carried(key.copy(), answers) for key in keys]
+    inner.set("order", exp.Order(expressions=ordered) if keys else None)
+    for key in outer.args["order"].expressions if keys else ():
+        _carried(key, answers)
     for part in ("where", "joins", "limit", "offset"):
         outer.set(part, None)
     for call in [call for p in outer.expressions for call in calls(p) if call.sql() in answers]:

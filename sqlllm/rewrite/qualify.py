@@ -39,6 +39,7 @@ def qualified(select: exp.Select, columns: Columns) -> exp.Select | None:
     if not select.args.get("joins") or select.args.get("laterals"):
         return None
     new = select.copy()
+    _write_out_names(new)
     tables = _tables(select, columns)
     for i, item in enumerate([new.args["from_"], *new.args["joins"]]):
         if _is_file(item.this):
@@ -123,6 +124,16 @@ def _write_out_using(select: exp.Select, tables: list[_Table]) -> bool:
         if any(star.parent is select for star in stars(select)):
             return False  # shows the column once
     return True
+
+
+def _write_out_names(select: exp.Select) -> None:
+    """Names that ORDER BY takes of the select list, before those of columns, to what they name."""
+    named = {p.alias.lower(): p.this for p in select.expressions if isinstance(p, exp.Alias)}
+    order = select.args.get("order")
+    for key in order.expressions if order is not None else ():
+        column = key.this
+        if isinstance(column, exp.Column) and not column.table and column.name.lower() in named:
+            column.replace(named[column.name.lower()].copy())
 
 
 def _expand(select: exp.Select, tables: list[_Table]) -> bool:
