@@ -303,6 +303,20 @@ def test_a_column_that_nobody_reads_is_not_asked_for_whatever_its_name(both: Bot
     assert both.fake.inputs == []
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT k, ai.complete(x) AS c FROM (SELECT id, k, x FROM t ORDER BY id LIMIT 3000)"
+        " AS s(k, id, x) ORDER BY k",
+        "SELECT id FROM (SELECT k, ai.complete(x) AS id FROM t) AS s(id, y) ORDER BY id",
+        "WITH c(id, y) AS (SELECT k, ai.complete(x) AS id FROM t) SELECT id FROM c ORDER BY id",
+        "WITH c(id, y) AS ((SELECT k, ai.complete(x) AS id FROM t)) SELECT id FROM c ORDER BY id",
+    ],
+)
+def test_columns_have_the_names_that_a_list_gives_them(both: Both, query: str) -> None:
+    assert both.run(both.on, query) == both.run(both.off, query)
+
+
 def test_large_statements_take_no_time(both: Both) -> None:
     chain = ", ".join(f"c{i} AS (SELECT * FROM {f'c{i - 1}' if i else 't'})" for i in range(150))
     asking = ", ".join(f"a{i} AS (SELECT ai.complete(x || '{i}') AS y FROM t)" for i in range(200))

@@ -92,8 +92,9 @@ def _of(node: exp.Expr, reader: exp.Select, used: frozenset[str] | None) -> froz
     if starred and (used == ALL or any(filter(None, starred[0].args.values()))):
         return ALL if used == ALL else None  # with EXCLUDE, REPLACE or RENAME
     query = node.this if isinstance(node, exp.Subquery) else node
-    if not isinstance(query, exp.Select):
-        return None  # the columns of a set operation have the names of its first part
+    renamed = node.alias_column_names or (node.parent or node).alias_column_names
+    if not isinstance(query, exp.Select) or renamed:
+        return None  # its columns have the names of a list, or of the first part
     every = used == ALL or reader.args.get("distinct")
     parts = [p for p in reader.expressions if every or p.alias_or_name.lower() in used]
     for name in ("distinct", "group", "having", "windows", "order"):
