@@ -15,7 +15,7 @@ from itertools import islice
 from sqlglot import exp
 
 from sqlllm.rewrite import Columns
-from sqlllm.rewrite.calls import VOLATILE, calls
+from sqlllm.rewrite.calls import calls, volatile
 from sqlllm.rewrite.conditions import tables_of
 from sqlllm.rewrite.parser import AiDuckDB
 from sqlllm.rewrite.qualify import visible_ctes
@@ -77,8 +77,7 @@ def _stands_for_a_row(projection: exp.Alias, select: exp.Select) -> bool:
     """Whether it has a call, of each row by itself."""
     if projection.find(exp.AggFunc, exp.Window) is not None:
         return False
-    names = {call.name.lower() for call in projection.find_all(exp.Anonymous)}
-    return _has_own_calls(projection, select) and not names & VOLATILE
+    return _has_own_calls(projection, select) and volatile(projection) is None
 
 
 def _has_own_calls(node: exp.Expr, select: exp.Select) -> bool:

@@ -32,6 +32,12 @@ def call_name(node: exp.Expr | None) -> str | None:
     return (name or node.expression.sql_name()).lower()
 
 
+def volatile(node: exp.Expr) -> str | None:
+    """The name of a function in it that gives another value each time, or None."""
+    names = (function.name.lower() for function in node.find_all(exp.Anonymous))
+    return next((name for name in names if name in VOLATILE), None)
+
+
 def asks(node: exp.Expr | None) -> bool:
     """Whether evaluating this expression may send something to a model."""
     return node is not None and (any(True for _ in calls(node)) or asks_of_groups(node))

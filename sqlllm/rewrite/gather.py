@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from sqlllm.rewrite.calls import (
-    VOLATILE,
     ai_call,
     ancestors,
     asks,
@@ -35,6 +34,7 @@ from sqlllm.rewrite.calls import (
     calls,
     is_of_element,
     named,
+    volatile,
 )
 from sqlllm.rewrite.conditions import (
     are_inner,
@@ -190,10 +190,9 @@ def why_not(select: exp.Select) -> str | None:
         return "LIMIT may stop it early"
     if select.args.get("sample") or select.find(exp.TableSample):
         return "a sample is drawn anew each time"
-    drawn = (f.name.lower() for f in select.find_all(exp.Anonymous))
-    volatile = next((name for name in drawn if name in VOLATILE), None)
-    if volatile is not None:
-        return f"{volatile}() differs each time"
+    drawn = volatile(select)
+    if drawn is not None:
+        return f"{drawn}() differs each time"
     if not reads_often(select):
         return "it reads from a subquery with LIMIT or with calls"
     if any(call.find_ancestor(exp.Query) is not select for call in all_calls(select)):

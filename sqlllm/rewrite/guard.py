@@ -6,7 +6,7 @@ from itertools import islice
 
 from sqlglot import exp
 
-from sqlllm.rewrite.calls import ancestors, asks, calls
+from sqlllm.rewrite.calls import ancestors, asks, calls, volatile
 
 GUARDED, NAMED = "guarded", "named"
 """Marks on what a rule put in place of an expression, and on the block that names a result."""
@@ -156,6 +156,8 @@ def _order(junction: exp.Connector) -> None:
     cheap = [term for term in terms if not asks(term)]
     if not cheap or len(cheap) == len(terms) or not _keeps_its_name(junction):
         return
+    if any(map(volatile, cheap)):
+        return  # decided twice, it may be decided otherwise
     kind = type(junction)
     if not _filters(junction):
         passes = kind is exp.And
@@ -194,6 +196,8 @@ def _filters(junction: exp.Expr) -> bool:
 def _guard_aggregate(filtered: exp.Filter) -> None:
     """`max(ai.f(x)) FILTER (WHERE g)` to `max(CASE WHEN g THEN ai.f(x) END) FILTER (WHERE g)`."""
     if not isinstance(filtered.this, exp.AggFunc) or asks(filtered.expression):
+        return
+    if volatile(filtered.expression):
         return
     for inner in list(filtered.this.iter_expressions()):
         if asks(inner) and not isinstance(inner, exp.Distinct | exp.Order):

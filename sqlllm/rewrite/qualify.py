@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from sqlllm.rewrite import Columns
-from sqlllm.rewrite.calls import asks
+from sqlllm.rewrite.calls import asks, volatile
 from sqlllm.rewrite.parser import AiDuckDB
 from sqlllm.rewrite.source import stars
 from sqlllm.rewrite.timing import expressions
@@ -39,7 +39,8 @@ def qualified(select: exp.Select, columns: Columns) -> exp.Select | None:
     if not select.args.get("joins") or select.args.get("laterals"):
         return None
     new = select.copy()
-    _write_out_names(new)
+    if not _write_out_names(new):
+        return None
     tables = _tables(select, columns)
     for i, item in enumerate([new.args["from_"], *new.args["joins"]]):
         if _is_file(item.this):
@@ -126,14 +127,17 @@ def _write_out_using(select: exp.Select, tables: list[_Table]) -> bool:
     return True
 
 
-def _write_out_names(select: exp.Select) -> None:
+def _write_out_names(select: exp.Select) -> bool:
     """Names that ORDER BY takes of the select list, before those of columns, to what they name."""
     named = {p.alias.lower(): p.this for p in select.expressions if isinstance(p, exp.Alias)}
     order = select.args.get("order")
     for key in order.expressions if order is not None else ():
         column = key.this
         if isinstance(column, exp.Column) and not column.table and column.name.lower() in named:
+            if volatile(named[column.name.lower()]):
+                return False
             column.replace(named[column.name.lower()].copy())
+    return True
 
 
 def _expand(select: exp.Select, tables: list[_Table]) -> bool:

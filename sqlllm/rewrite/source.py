@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from sqlllm.rewrite.calls import call_name
+from sqlllm.rewrite.calls import call_name, volatile
 from sqlllm.rewrite.conditions import tables_of
 from sqlllm.rewrite.parser import SCALARS
 from sqlllm.rewrite.timing import expressions
@@ -196,6 +196,8 @@ def sort_keys(select: exp.Select) -> list[exp.Ordered] | None:
                 target.replace(meant.copy())
         elif any(c.name.lower() in aliases and not c.table for c in target.find_all(exp.Column)):
             return None  # DuckDB lets an alias stand inside an expression too
+        if key.this is not target and volatile(key):
+            return None  # another value than the one that is shown
         keys.append(key)
     return keys
 
