@@ -67,6 +67,8 @@ def test_conditions_limit_and_star(db: Db) -> None:
         found = con.execute(f"SELECT {star} FROM a JOIN b {JOIN.format('classify')}")
         assert [column[0] for column in found.description] == list(names)
         assert len(found.fetchall()) == 60
+    query = f"SELECT count(*) FROM a JOIN b {JOIN.format('classify')}".replace(":=", "=>")
+    assert con.explain(query).fired == ("candidates", "gather")
     assert con.execute(
         f"SELECT count(*) FROM a LEFT JOIN b {JOIN.format('classify')} AND k = 2"
     ).fetchone() == (61,)

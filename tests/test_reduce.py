@@ -96,7 +96,9 @@ def test_five_thousand_rows_in_fifty_groups(
 PLANNED = [
     ("ai.agg(x, 'sum up')", "list(x)", False),
     ("ai_agg(text := x, instruction := 'sum up')", "list(x)", False),
+    ("ai.agg(text => x, instruction => 'sum up')", "list(x)", False),
     ("ai.agg(DISTINCT x, 'sum up')", "list(DISTINCT x)", False),
+    ("ai.agg(DISTINCT text => x, instruction => 'sum up')", "list(DISTINCT x)", False),
     ("ai.agg(DISTINCT x, 'sum up', max_tokens := 9)", "list(DISTINCT x)", False),
     ("ai.agg(x, 'sum up') FILTER (WHERE i > 10)", "list(x) FILTER (WHERE i > 10)", False),
     ("ai.agg(x, 'sum up' ORDER BY i DESC)", "list(x ORDER BY i DESC)", True),

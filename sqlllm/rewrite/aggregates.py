@@ -8,6 +8,7 @@ view that keeps its text, must run too. Calls that DuckDB can read stay (see ove
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,9 @@ OVER_LISTS = {
     "try_summarize_agg": "try__summarize_agg",
 }
 """Macros over a row's text, and what each is over a list of texts."""
+
+
+_TEXT = re.compile(r"text\s*(?::=|=>)\s*", re.IGNORECASE)
 
 
 def aggregates(sql: str) -> str:
@@ -65,21 +69,16 @@ class _Call:
         """What it becomes; None where DuckDB can read it as it is."""
         if not (self.distinct or self.order or self.after):
             return None
-        named = [a for a in self.arguments if _is_text(a)]
+        named = [a for a in self.arguments if _TEXT.match(a)]
         text = named[0] if named else self.arguments[0]
         others = [a for a in self.arguments if a is not text]
-        rows = text.partition(":=")[2].strip() if named else text
+        rows = _TEXT.sub("", text, count=1) if named else text
         distinct = "DISTINCT " if self.distinct else ""
         order = f" {self.order}" if self.order else ""
         after = f" {self.after}" if self.after else ""
         options = ["in_order := true"] if self.order else []
         within = ", ".join([f"list({distinct}{rows}{order}){after}", *others, *options])
         return f"ai.{OVER_LISTS[self.name]}({within})"
-
-
-def _is_text(argument: str) -> bool:
-    name, sign, _ = argument.partition(":=")
-    return bool(sign) and name.strip().lower() == "text"
 
 
 def _call(sql: str, tokens: Sequence[Any], at: int) -> _Call | None:

@@ -139,7 +139,7 @@ def _is_unclear(top: exp.Expr, named: Names) -> bool:
 
 def _is_another(column: exp.Column) -> bool:
     """Whether the name is of an option, or a lambda's parameter."""
-    if isinstance(column.parent, exp.PropertyEQ | exp.Kwarg) and column.arg_key == "this":
+    if isinstance(column.parent, exp.PropertyEQ) and column.arg_key == "this":
         return True
     function = column.find_ancestor(exp.Lambda)
     while function is not None:

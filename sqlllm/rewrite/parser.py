@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import duckdb
-from sqlglot import exp
+from sqlglot import TokenType, exp
 from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.generators.duckdb import DuckDBGenerator
 from sqlglot.parsers.duckdb import DuckDBParser
@@ -115,6 +115,13 @@ class AiDuckDB(DuckDB):
             name: read for name, read in DuckDBParser.FUNCTION_PARSERS.items() if name in SYNTAX
         }
 
+        LAMBDAS: ClassVar = {
+            **DuckDBParser.LAMBDAS,
+            TokenType.FARROW: lambda parser, names: exp.PropertyEQ(
+                this=names[0], expression=parser._parse_disjunction() or parser._parse_select()
+            ),
+        }  # `name => value` is `name := value`
+
         def _parse_in(self, this: exp.Expr | None, alias: bool = False) -> exp.In:
             """`k IN [1, NULL]` asks a list, to which NULL is a value like others."""
             if self._curr is not None and self._curr.token_type.name == "L_BRACKET":
@@ -206,7 +213,7 @@ def binds_otherwise(arrow: exp.Expr) -> bool:
     while isinstance(arrow.parent, arrows) and arrow.arg_key == "this":
         arrow = arrow.parent
     parent = arrow.parent
-    if isinstance(parent, exp.Paren | exp.PropertyEQ | exp.Kwarg):
+    if isinstance(parent, exp.Paren | exp.PropertyEQ):
         return False
     called = isinstance(parent, exp.Func) and not isinstance(parent, exp.Connector)
     return isinstance(parent, exp.Binary | exp.Unary | exp.In | exp.Between) and not called
