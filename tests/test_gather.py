@@ -43,6 +43,11 @@ def many() -> Iterator[tuple[sqlllm.Connection, sqlllm.FakeModel]]:
         ("CREATE TEMP TABLE w AS SELECT id, ai.complete(x) AS y FROM many", [6000]),
         ("UPDATE many SET x = ai.complete(x) WHERE id < 3000", [3000]),
         ("DELETE FROM many WHERE ai.filter(x, 'q') AND id < 3000", [3000]),
+        (
+            "UPDATE many SET x = ai.complete(a.x || b.i) FROM many AS a JOIN range(3000) AS b(i) "
+            "ON a.id = b.i WHERE many.id = a.id",
+            [3000],
+        ),
         ("INSERT INTO many SELECT id, ai.complete(x) FROM many", [6000]),
         (
             "MERGE INTO many USING (SELECT id, ai.complete(x) AS y FROM many WHERE id < 3000) AS s "
@@ -258,9 +263,14 @@ def test_calls_of_several_cases_are_asked_as_duckdb_would(both: Both) -> None:
         "HAVING count(*) > 1 ORDER BY k",
         "SELECT id FROM t SEMI JOIN u ON t.k = u.k WHERE ai.filter(x, 'good?') ORDER BY id",
         "SELECT id FROM t ANTI JOIN u USING (k) WHERE ai.filter(x, 'good?') ORDER BY id",
+        # the conditions of a join hold for none of the rows that a later one adds
+        "SELECT id, e.k FROM t JOIN u ON t.k = u.k RIGHT JOIN e ON e.k = id "
+        "WHERE ai.filter(coalesce(x, 'good'), 'good?') ORDER BY ALL",
+        "SELECT id, e.k FROM t JOIN u ON t.k = u.k FULL JOIN e ON e.k = id "
+        "WHERE ai.filter(coalesce(x, 'good'), 'good?') ORDER BY ALL",
     ],
 )
-def test_filters_and_semi_joins_are_gathered(both: Both, query: str) -> None:
+def test_filters_and_joins_are_gathered(both: Both, query: str) -> None:
     assert both.on._plan(query).fired == ("gather",)
     rows, names, sent = both.run(both.on, query)
     plain, plain_names, plain_sent = both.run(both.off, query)

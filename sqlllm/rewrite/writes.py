@@ -13,14 +13,15 @@ def as_select(tree: exp.Update | exp.Delete) -> exp.Select:
     """The new values, over the rows that are changed."""
     sources = tree.args.get("using") or []
     if isinstance(tree, exp.Update) and tree.args.get("from_") is not None:
-        from_ = tree.args["from_"]
-        sources = [from_.this, *(from_.this.args.get("joins") or ())]
+        sources = [tree.args["from_"].this]
     values = [value.expression for value in tree.expressions if isinstance(value, exp.EQ)]
     select = exp.Select(expressions=[v.copy() for v in values] or [exp.Literal.number(1)])
     select.set("from_", exp.From(this=tree.this.copy()))
     for table in sources:
-        joined = table if isinstance(table, exp.Join) else exp.Join(this=table)
-        select.append("joins", joined.copy())
+        plain, others = table.copy(), table.args.get("joins") or ()
+        plain.set("joins", None)
+        for join in (exp.Join(this=plain), *others):
+            select.append("joins", join.copy())
     for part in ("with_", "where"):
         select.set(part, copied(tree.args.get(part)))
     mark_used(select)
