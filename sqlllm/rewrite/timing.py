@@ -106,12 +106,10 @@ class Shape:
             return Timing.HAVING
         if part == "qualify":
             return Timing.QUALIFY
-        if self.grouped and is_key(self.select, top):
+        if is_key(self.select, top):
             return Timing.EARLY
-        late = has_window or has_aggregate or self.select.args.get("qualify")
-        if late or (self.grouped and self.select.args.get("having")):
-            return Timing.LATE
-        return Timing.EARLY
+        late = any(map(self.select.args.get, ("having", "qualify")))
+        return Timing.LATE if late or has_window or has_aggregate else Timing.EARLY
 
 
 def is_grouped(select: exp.Select) -> bool:
