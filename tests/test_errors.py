@@ -75,6 +75,11 @@ from sqlllm.runtime.memory import POOL
             "ai.classify has no argument 'modle'\nHint: did you mean `model`?",
         ),
         (
+            "ai_classify('x', ['a'], modle := 'fake')",
+            sqlllm.UnknownArgument,
+            "ai.classify has no argument 'modle'\nHint: did you mean `model`?",
+        ),
+        (
             "ai.clasify('x', ['a'])",
             sqlllm.UnknownFunction,
             "there is no function ai.clasify\nHint: did you mean `classify`?",

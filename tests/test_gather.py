@@ -39,6 +39,7 @@ def many() -> Iterator[tuple[sqlllm.Connection, sqlllm.FakeModel]]:
             "d AS (SELECT ai.complete(y || '!') AS z FROM c) SELECT * FROM d",
             [6000, 6000],
         ),
+        ("SELECT *, ai.complete(y) AS z FROM (SELECT ai.complete(x) AS y FROM many)", [6000, 6000]),
         ("SELECT count(*) FROM many WHERE ai.filter(x, 'q') AND id < 4000", [4000]),
         ("CREATE TEMP TABLE w AS SELECT id, ai.complete(x) AS y FROM many", [6000]),
         ("UPDATE many SET x = ai.complete(x) WHERE id < 3000", [3000]),
@@ -305,6 +306,15 @@ def test_what_a_chain_of_ctes_uses_is_gathered(
     *found, ran = both.planned(query)
     assert tuple(found) == both.run(both.off, query)
     assert ("gather" in ran.fired) is gathered
+
+
+@pytest.mark.parametrize("joined", ["c JOIN u ON c.id = u.k", "u JOIN c ON c.id = u.k", "c, u"])
+def test_what_a_join_leaves_out_is_not_asked_for(both: Both, joined: str) -> None:
+    query = CHAIN.format(
+        "SELECT * FROM u", f"SELECT id, c.y FROM {joined} WHERE id = u.k ORDER BY 1"
+    )
+    assert both.run(both.on, query) == both.run(both.off, query)
+    assert len(both.fake.inputs) == 2
 
 
 def test_a_column_that_nobody_reads_is_not_asked_for_whatever_its_name(both: Both) -> None:

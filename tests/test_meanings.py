@@ -83,6 +83,8 @@ ALIASES = [
     "SELECT {f}(x) rowid FROM t WHERE rowid = 0",
     "WITH c AS (FROM t) SELECT {f}(x) c, c || '1' FROM c",
     "SELECT {f}(x), COLUMNS('k|id') + 1, 1_000 FROM t",
+    # the last clause uses no name
+    "SELECT id, {f}(x) c, c || '1' d FROM t WHERE k > 0 ORDER BY -id",
 ]
 
 
@@ -170,6 +172,18 @@ def test_data_within_json_is_gathered(both: Both) -> None:
     assert both.run(both.on, query)[2] < both.run(both.off, query)[2]
     made = both.on._plan("SELECT ai.complete(x), '{}'::JSON -> 'a' || x FROM t")
     assert "takes in what is beside it" in str(made)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT ai.complete(x) c, list_transform(['q'], lambda x: x || c) d FROM t",
+        "SELECT ai.complete(x) c FROM t WHERE list_transform(['q'], lambda x: x || c)[1] = 'qBAD'",
+    ],
+)
+def test_a_call_is_not_put_where_a_variable_would_catch_its_column(both: Both, query: str) -> None:
+    with pytest.raises(duckdb.BinderException, match="has side effects"):
+        both.on.execute(query)
 
 
 def test_names_that_double_are_left(both: Both) -> None:
@@ -279,6 +293,7 @@ def test_in_a_transaction_nothing_is_tried(both: Both, query: str, tmp_path: Pat
         "SELECT k FROM s WHERE ai.filter(x || 'good', 'good?') ORDER BY k LIMIT 25%",
         "SELECT k FROM s WHERE ai.filter(x || 'good', 'good?') ORDER BY k LIMIT 25 PERCENT",
         "SELECT #1 AS n, ai.complete(s.x) AS c FROM s JOIN u ON u.k = s.k ORDER BY s.k, y LIMIT 2",
+        "SELECT * EXCLUDE y, ai.complete(y) AS c FROM s JOIN u ON u.k = s.k ORDER BY id, y LIMIT 2",
         "SELECT COLUMNS(lambda n: true), ai.complete('q' || k) AS c FROM s "
         "ORDER BY ai.complete(x), k LIMIT 2",
     ],
@@ -338,7 +353,8 @@ def test_what_sqlglot_reads_otherwise_is_left_as_it_stands(both: Both, expressio
     made = both.on._plan(query)
     assert made.notes == ("left as it stands: to DuckDB it is another query than to sqlglot",)
     assert both.run(both.on, query) == both.run(both.off, query)
-    assert both.on._plan(f"INSERT INTO t BY NAME {query} RETURNING id").notes == made.notes
+    for other in (f"INSERT INTO t BY NAME {query} RETURNING id", f"WITH c AS (FROM u) {query}"):
+        assert both.on._plan(other).notes == made.notes
     assert both.on._plan("INSERT INTO t BY NAME SELECT ai.complete(x) AS x FROM t").fired
 
 

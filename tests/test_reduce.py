@@ -93,6 +93,14 @@ def test_five_thousand_rows_in_fifty_groups(
     assert used[-1] == (50, 300, 2)
 
 
+def test_four_answers_about_parts_fit_in_a_prompt(
+    db: sqlllm.Connection, narrow: sqlllm.FakeModel
+) -> None:
+    db.execute("SELECT ai.agg('row ' || i, 'sum up', model := 'narrow') FROM range(200) r(i)")
+    partial, final = narrow.tasks[0], narrow.tasks[-1]
+    assert 0 < 4 * (partial.max_tokens + 8) <= 400 - final.max_tokens - 25 - 32
+
+
 PLANNED = [
     ("ai.agg(x, 'sum up')", "list(x)", False),
     ("ai_agg(text := x, instruction := 'sum up')", "list(x)", False),
