@@ -198,6 +198,17 @@ def test_a_percentage_is_no_number_of_rows(both: Both) -> None:
         assert both.run(both.on, query)[:2] == both.run(both.off, query)[:2]
 
 
+def test_a_result_without_rows_asks_nobody(both: Both) -> None:
+    """As tools ask for the names and types of columns."""
+    for query in (
+        "WITH c AS (SELECT id, ai.complete(x) AS y FROM t) "
+        "SELECT id FROM c WHERE ai.filter(y, 'good?') ORDER BY id LIMIT 0",
+        "SELECT id, ai.complete(x) AS y FROM t WHERE ai.filter(x, 'good?') ORDER BY y LIMIT 0",
+        "SELECT * FROM (SELECT id, ai.complete(x) AS y FROM t ORDER BY id) LIMIT 0",
+    ):
+        assert both.run(both.on, query) == ([], both.run(both.off, query)[1], 0)
+
+
 def test_names_of_columns_stay(both: Both) -> None:
     expressions = [
         "string_agg(ai.complete(x), '-' ORDER BY id)", "max(ai.score(x, 'good?'))::INT",

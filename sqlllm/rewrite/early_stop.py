@@ -46,8 +46,8 @@ def early_stop(select: exp.Select) -> exp.Select:
         return select  # DuckDB moves each below the join, to the side that it is about
     else:
         keys = []
-    if asks(select.args.get("from_")):
-        return select
+    if asks(select.args.get("from_")) or (limits[0] is not None and limits[0].name == "0"):
+        return select  # of LIMIT 0 DuckDB evaluates nothing
     wrapped = source(select)
     if wrapped is None or shows_all(select):
         return select
@@ -171,6 +171,5 @@ def _first(wanted: exp.Expr, predicates: list[exp.Expr]) -> exp.Expr:
 
 
 def _wanted(limits: tuple[exp.Expr | None, exp.Expr | None]) -> exp.Expr:
-    """LIMIT plus OFFSET; nothing for LIMIT 0."""
-    limit, offset = (int(value.name) if value is not None else 0 for value in limits)
-    return exp.Literal.number(limit + offset if limit else 0)
+    """LIMIT plus OFFSET."""
+    return exp.Literal.number(sum(int(value.name) for value in limits if value is not None))
