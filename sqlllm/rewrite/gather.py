@@ -45,7 +45,7 @@ from sqlllm.rewrite.conditions import (
     terms,
     where_terms,
 )
-from sqlllm.rewrite.guard import guard_junctions, guards, is_late
+from sqlllm.rewrite.guard import guards, is_late
 from sqlllm.rewrite.once import once, reads_often
 from sqlllm.rewrite.parser import AiDuckDB
 from sqlllm.rewrite.source import sort_keys
@@ -145,7 +145,7 @@ class Gatherer:
             passes = term.find(exp.Connector) is not None
             then = exp.Case(ifs=[exp.If(this=term.copy(), true=exp.true())]) if passes else term
             branch = exp.If(this=exp.and_(*others, copy=False), true=then.copy())
-            guard_junctions(term.replace(exp.Case(ifs=[branch])))
+            term.replace(exp.Case(ifs=[branch]))
         return {call.key for call in found}
 
     def _step(

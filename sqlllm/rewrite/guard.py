@@ -118,22 +118,13 @@ def cheap_first(select: exp.Select) -> exp.Select:
         return select
     new = select.copy()
     new.meta[NAMED] = select.parent is None or isinstance(select.parent, exp.Create | exp.Copy)
-    guard_junctions(new)
+    for junction in list(new.find_all(exp.And, exp.Or)):
+        if type(junction.parent) is not type(junction) and _of_block(junction, new):
+            _order(junction)
     for filtered in list(new.find_all(exp.Filter)):
         if _of_block(filtered, new) and _keeps_its_name(filtered):
             _guard_aggregate(filtered)
     return new if new != select else select
-
-
-def guard_junctions(node: exp.Expr) -> None:
-    """The same of AND and OR within an expression, in place."""
-    block: exp.Expr | None = node
-    if not isinstance(node, exp.Select):
-        block = node.find_ancestor(exp.Query)
-    for junction in list(node.find_all(exp.And, exp.Or)):
-        nested = type(junction.parent) is type(junction)
-        if not nested and junction.find_ancestor(exp.Query) is block:
-            _order(junction)
 
 
 def _of_block(node: exp.Expr, select: exp.Select) -> bool:
