@@ -128,7 +128,7 @@ def test_what_is_left_says_why(db: Db) -> None:
         ("SELECT 1 FROM t WHERE ai.filter(x, 'q') AND ai.score(x, 'q') > 0.5", "chooses the order"),
         ("SELECT ai.complete(x) FROM nowhere", "not counted: Table with name nowhere"),
         (
-            "WITH c AS (SELECT ai.complete(x) AS y FROM t) SELECT ai.classify(y, ['a', 'b']) FROM c",
+            "WITH c AS (SELECT ai.complete(x) AS y FROM t) SELECT ai.score(y, 'q') FROM c",
             "its inputs depend on answers",
         ),
         ("CREATE TEMP TABLE w AS FROM t; SELECT ai.complete(x) FROM w", "not counted"),

@@ -360,6 +360,10 @@ def test_a_block_that_may_mean_a_row_outside_is_left(both: Both) -> None:
         " ORDER BY y LIMIT 1)) AS m FROM t ORDER BY id",
         "SELECT t.id, s.y FROM t, (SELECT y FROM u WHERE u.k = t.k AND ai.filter(y, 'good?')"
         " ORDER BY y LIMIT 1) AS s ORDER BY t.id",
+        "SELECT id, (SELECT min(c) FROM (SELECT ai.complete(y) AS c FROM u WHERE u.k = id"
+        " ORDER BY y LIMIT 1)) AS m FROM t ORDER BY id",
+        "SELECT id, s.y FROM t, (SELECT y FROM u WHERE u.k = id AND ai.filter(y, 'good?')"
+        " ORDER BY y LIMIT 1) AS s ORDER BY id",
     ):
         assert both.on._plan(query).fired == ()
         assert both.run(both.on, query) == both.run(both.off, query)
