@@ -68,8 +68,9 @@ def test_try_says_why_a_row_has_no_answer() -> None:
         assert "instruction is empty" in error
 
 
-def test_answers_that_never_get_shorter() -> None:
-    model = sqlllm.FakeModel(lambda task, text: text, window=400)
+@pytest.mark.parametrize("answer", ["{}", "word " * 300])  # in more prompts, in as many
+def test_answers_that_never_get_shorter(answer: str) -> None:
+    model = sqlllm.FakeModel(lambda task, text: answer.format(text), window=400)
     with sqlllm.connect(models={"fake": model}, model="fake") as db:
         query = "SELECT ai.agg('row ' || i, 'sum up', max_tokens := 9{}) FROM range(200) t(i)"
         with pytest.raises(sqlllm.ModelError, match="are too long to be combined"):

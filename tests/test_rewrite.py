@@ -9,7 +9,7 @@ import pytest
 from both import Both
 
 import sqlllm
-from sqlllm.rewrite import RULES, plan
+from sqlllm.rewrite import RULES, Statement, plan
 
 FIXTURES = Path(__file__).parent / "fixtures" / "rewrite"
 
@@ -367,6 +367,19 @@ def test_a_block_that_may_mean_a_row_outside_is_left(both: Both) -> None:
     ):
         assert both.on._plan(query).fired == ()
         assert both.run(both.on, query) == both.run(both.off, query)
+
+
+@pytest.mark.skipif(duckdb.__version__ < "2", reason="DuckDB 1.4 ends no transaction for it")
+def test_what_duckdb_cannot_bind_runs_as_it_was_written(db: sqlllm.Connection) -> None:
+    made = Statement("SELECT 1", "SELECT nope FROM nowhere")
+    assert db._execution.statement(db._con.execute, made).fetchall() == [(1,)]
+    assert db.refused == {made.sql}
+    assert db._execution.statement(db._con.execute, made).fetchall() == [(1,)]
+    db.refused = frozenset()
+    db.execute("BEGIN")
+    with pytest.raises(duckdb.CatalogException, match="nowhere") as error:  # not that it is aborted
+        db._execution.statement(db._con.execute, made)
+    assert "LINE" not in str(error.value)
 
 
 def test_executemany(both: Both) -> None:
