@@ -71,7 +71,7 @@ def early_stop(select: exp.Select) -> exp.Select:
     found: exp.Expr = _first(wanted, predicates)
     if select.args.get("limit") and limits[1] is not None:
         start = exp.Literal.number(int(limits[1].name) + 1)
-        found = exp.Bracket(this=found, expressions=[exp.Slice(this=start)], offset=1)
+        found = exp.Bracket(this=found, expressions=[exp.Slice(this=start)])
     hits = exp.select(exp.Explode(this=found)).from_(rows)
     kept = exp.select("*").from_(ROWS).where(exp.column(ROW).isin(query=hits))
     kept = kept.with_(ROWS, as_=inner, materialized=True)
