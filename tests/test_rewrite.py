@@ -153,6 +153,8 @@ def test_recursive_ctes_are_left_alone(both: Both) -> None:
         " ORDER BY id, y LIMIT 1",
         "SELECT ai.complete(y) AS c FROM t JOIN (SELECT k AS l, y FROM u) AS s ON k = l"
         " ORDER BY id, y LIMIT 1",
+        "WITH c AS (SELECT id, k, ai.complete(x) AS z FROM t) SELECT ai.complete(y) AS c"
+        " FROM c JOIN u USING (k) ORDER BY id, y LIMIT 1",
         "SELECT -id AS id, ai.complete(y) AS c FROM t JOIN u USING (k) ORDER BY id, y LIMIT 1",
         "SELECT -k AS k FROM t JOIN u USING (k) WHERE NOT ai.filter(y, 'bug?') ORDER BY k LIMIT 1",
     ],

@@ -59,15 +59,14 @@ def _tables(select: exp.Select, columns: Columns) -> list[_Table] | None:
     with_ = visible_ctes(select)
     found = []
     for i, item in enumerate([select.args["from_"], *select.args["joins"]]):
-        table = item.this.copy()
+        table = item.this
         alias = table.args.get("alias")
         name = alias.this if alias is not None else table.this
         if _is_file(table):
             name = _of_file(i)
         if not isinstance(name, exp.Identifier) or (alias is not None and alias.columns):
             return None
-        table.set("alias", exp.TableAlias(this=exp.to_identifier("__ai_t")))
-        known = columns(f"{with_}SELECT * FROM {table.sql('duckdb')}")
+        known = columns(f"{with_}SELECT * FROM {table.sql(AiDuckDB)}")
         if known is None or len({c.lower() for c in known}) < len(known):
             return None
         found.append(_Table(name, tuple(known)))
