@@ -295,6 +295,11 @@ def test_in_a_transaction_nothing_is_tried(both: Both, query: str, tmp_path: Pat
         "SELECT k FROM s WHERE ai.filter(x || 'good', 'good?') ORDER BY k LIMIT 25%",
         "SELECT k FROM s WHERE ai.filter(x || 'good', 'good?') ORDER BY k LIMIT 25 PERCENT",
         "SELECT #1 AS n, ai.complete(s.x) AS c FROM s JOIN u ON u.k = s.k ORDER BY s.k, y LIMIT 2",
+        # which row of u is the last depends on the answers
+        "SELECT s.id, u.y FROM s ASOF JOIN u ON s.k >= u.k AND ai.filter(u.y, 'good?') "
+        "ORDER BY s.id LIMIT 9",
+        "SELECT s.id, u.y FROM s ASOF JOIN u ON s.k >= u.k AND "
+        "ai.match(s.x, u.y, 'good?', strategy := 'blocking', recall := 1) ORDER BY s.id",
         "SELECT * EXCLUDE y, ai.complete(y) AS c FROM s JOIN u ON u.k = s.k ORDER BY id, y LIMIT 2",
         "SELECT COLUMNS(lambda n: true), ai.complete('q' || k) AS c FROM s "
         "ORDER BY ai.complete(x), k LIMIT 2",
