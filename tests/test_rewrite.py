@@ -168,6 +168,33 @@ def test_columns_are_looked_up(both: Both, query: str) -> None:
     assert sent < plain_sent or sent <= 2
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        # the name goes before the column of another table that is called so
+        "SELECT -id AS y, ai.complete(x) AS c FROM t JOIN u USING (k) ORDER BY y LIMIT 2",
+        "SELECT y AS k, ai.complete(x) AS c FROM t JOIN u USING (k) ORDER BY k, id LIMIT 3",
+        "SELECT id, upper(y) AS x FROM t JOIN u USING (k) WHERE ai.filter(x, 'good?') "
+        "ORDER BY x DESC LIMIT 1",
+        "SELECT -id AS y, ai.complete(x) AS c FROM t JOIN u USING (k) ORDER BY y || '', id LIMIT 3",
+        "SELECT id + 1 AS n, ai.complete(x) AS c FROM t JOIN u USING (k) WHERE n > 2 "
+        "ORDER BY n, y LIMIT 2",
+        "SELECT [y || '!' FOR y IN ['a']] AS l, ai.complete(x) AS c FROM t JOIN u USING (k) "
+        "ORDER BY id LIMIT 1",
+    ],
+)
+def test_what_the_select_list_names_is_no_column(both: Both, query: str) -> None:
+    assert both.run(both.on, query)[:2] == both.run(both.off, query)[:2]
+
+
+@pytest.mark.parametrize("key", ["r", "1"])
+def test_rows_are_sorted_by_the_numbers_drawn_for_them(both: Both, key: str) -> None:
+    for tables in ("t", "t JOIN u USING (k)"):
+        query = f"SELECT random() AS r, ai.complete(x) AS c FROM {tables} ORDER BY {key}"
+        drawn = both.on.execute(f"{query} LIMIT 4").fetchall()
+        assert drawn == sorted(drawn), tables
+
+
 def test_columns_of_files_and_dataframes(both: Both, tmp_path: Path) -> None:
     import polars
 
@@ -261,6 +288,12 @@ def test_calls_order_windows(both: Both) -> None:
             "SELECT count(*) OVER (PARTITION BY ai.classify(x, ['bug', 'bad'])) FROM t JOIN u "
             f"USING (k) WHERE {score} > 0.5 ORDER BY {score} DESC",
             [(3,), (3,), (3,)],
+            3,
+        ),
+        (
+            f"SELECT id, row_number() OVER (PARTITION BY k ORDER BY {score} DESC, id, y) AS r "
+            "FROM t JOIN u USING (k) QUALIFY r = 1 ORDER BY r, id",
+            [(3, 1), (5, 1)],
             3,
         ),
     ):

@@ -1,8 +1,9 @@
 """Which table a column belongs to, looked up where DuckDB would find it.
 
 `source` wraps a join only where every column is written with its table. Here columns without one
-get theirs, `USING (k)` becomes `ON a.k = b.k`, and `*` the columns it stands for; what is not
-found in exactly one table is left, and with it the block.
+get theirs, `USING (k)` becomes `ON a.k = b.k`, `*` the columns it stands for, and a name that the
+select list gives what it is given to; what is not found in exactly one place is left, and with it
+the block.
 """
 
 from __future__ import annotations
@@ -39,20 +40,49 @@ def qualified(select: exp.Select, columns: Columns) -> exp.Select | None:
     if not select.args.get("joins") or select.args.get("laterals"):
         return None
     new = select.copy()
-    if not _write_out_names(new):
-        return None
     tables = _tables(select, columns)
     for i, item in enumerate([new.args["from_"], *new.args["joins"]]):
         if _is_file(item.this):
             item.this.set("alias", exp.TableAlias(this=_of_file(i)))
-    if tables is None or not _write_out_using(new, tables) or not _expand(new, tables):
+    if tables is None or not _write_out_keys(new):
         return None
+    if not _write_out_using(new, tables) or not _expand(new, tables):
+        return None
+    if any(top.find(exp.Comprehension) is not None for top, _ in expressions(new)):
+        return None  # its variable may have the name of a column
+    given = _given(new)
     for column in [c for c in _own_columns(new) if not c.table]:
         owners = [table for table in tables if table.has(column.name)]
-        if len(owners) != 1:
+        meant = given.get(column.name.lower())
+        if len(owners) == 1:
+            column.replace(owners[0].column(column.name))
+        elif owners or meant is None or volatile(meant) or _is_within(column, new.expressions):
             return None
-        column.replace(owners[0].column(column.name))
+        else:
+            column.replace(exp.paren(meant.copy()))
     return new
+
+
+def _given(select: exp.Select) -> dict[str, exp.Expr]:
+    """What the select list gives a name to."""
+    return {p.alias.lower(): p.this for p in select.expressions if isinstance(p, exp.Alias)}
+
+
+def _is_within(column: exp.Column, projections: list[exp.Expr]) -> bool:
+    return any(part is column for p in projections for part in p.find_all(exp.Column))
+
+
+def _write_out_keys(select: exp.Select) -> bool:
+    """Names that are keys of ORDER BY: there those of the select list go before columns."""
+    order, given = select.args.get("order"), _given(select)
+    for key in order.expressions if order is not None else ():
+        if isinstance(key.this, exp.Column) and not key.this.table:
+            meant = given.get(key.this.name.lower())
+            if meant is not None and volatile(meant):
+                return False
+            if meant is not None:
+                key.set("this", meant.copy())
+    return True
 
 
 def _tables(select: exp.Select, columns: Columns) -> list[_Table] | None:
@@ -123,19 +153,6 @@ def _write_out_using(select: exp.Select, tables: list[_Table]) -> bool:
         join.set("on", exp.and_(*terms, copy=False))
         if any(star.parent is select for star in stars(select)):
             return False  # shows the column once
-    return True
-
-
-def _write_out_names(select: exp.Select) -> bool:
-    """Names that ORDER BY takes of the select list, before those of columns, to what they name."""
-    named = {p.alias.lower(): p.this for p in select.expressions if isinstance(p, exp.Alias)}
-    order = select.args.get("order")
-    for key in order.expressions if order is not None else ():
-        column = key.this
-        if isinstance(column, exp.Column) and not column.table and column.name.lower() in named:
-            if volatile(named[column.name.lower()]):
-                return False
-            column.replace(named[column.name.lower()].copy())
     return True
 
 

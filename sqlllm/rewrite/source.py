@@ -183,21 +183,22 @@ def sort_keys(select: exp.Select) -> list[exp.Ordered] | None:
             return None
         if _names_columns_anew(select) and any(not c.table for c in target.find_all(exp.Column)):
             return None
+        meant: exp.Expr | None = None
         if isinstance(target, exp.Literal):
             if target.is_string or any(map(_is_several, select.expressions)):
                 return None
             at = int(target.this) - 1
             if not 0 <= at < len(select.expressions):
                 return None
-            target.replace(select.expressions[at].unalias().copy())
+            meant = select.expressions[at].unalias()
         elif isinstance(target, exp.Column) and not target.args.get("table"):
             meant = aliases.get(target.name.lower())
-            if meant is not None:
-                target.replace(meant.copy())
         elif any(c.name.lower() in aliases and not c.table for c in target.find_all(exp.Column)):
             return None  # DuckDB lets an alias stand inside an expression too
-        if key.this is not target and volatile(key):
-            return None  # another value than the one that is shown
+        if meant is not None:
+            if volatile(meant):
+                return None  # the rows are sorted by the values that they show
+            target.replace(meant.copy())
         keys.append(key)
     return keys
 
