@@ -7,8 +7,8 @@ enough rows qualify. Of several predicates it learns cost and selectivity as it 
 one first that saves most.
 
 Safe where LIMIT is settled by WHERE alone: each result row comes from one row of FROM, and ORDER
-BY has no call in it. Without LIMIT it is used for two predicates and more over one table, and
-then anything may stand above.
+BY has no call in it. Without LIMIT it is used for two predicates and more over one table, where
+all rows are used; then anything may stand above.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from sqlllm.rewrite.source import (
     source,
     top,
 )
+from sqlllm.rewrite.used import used_columns
 
 ROWS = "__ai_rows"
 
@@ -44,6 +45,8 @@ def early_stop(select: exp.Select) -> exp.Select:
             return select
     elif len(predicates) < 2 or select.args.get("joins") or select.args.get("sample"):
         return select  # DuckDB moves each below the join, to the side that it is about
+    elif used_columns(select) is None:
+        return select  # DuckDB moves conditions from above to before them, or stops early
     else:
         keys = []
     if asks(select.args.get("from_")) or (limits[0] is not None and limits[0].name == "0"):
