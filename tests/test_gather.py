@@ -58,6 +58,7 @@ def many() -> Iterator[tuple[sqlllm.Connection, sqlllm.FakeModel]]:
         ("COPY (SELECT ai.complete(x) FROM many) TO '/dev/null' (FORMAT csv)", [6000]),
         ("SELECT id, ai.complete(x) FROM many ORDER BY id LIMIT 5000", [5000]),
         ("SELECT ai.complete($1 || x) FROM many WHERE id < $2", [3000]),
+        ("SELECT id, row_number() OVER (ORDER BY ai.score(x, 'q'), id) AS r FROM many", [6000]),
         (  # a condition from above is decided first
             "SELECT id FROM (FROM many WHERE ai.filter(x, 'q') AND ai.filter(x, 'r')) "
             "WHERE id < 50",

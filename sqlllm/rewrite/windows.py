@@ -13,6 +13,7 @@ from sqlllm.rewrite.calls import ancestors
 from sqlllm.rewrite.parser import AiDuckDB
 from sqlllm.rewrite.source import copied, hide, listed_stars, shows_all, source
 from sqlllm.rewrite.timing import is_grouped, own_calls
+from sqlllm.rewrite.used import ALL, USED, used_columns
 
 
 def windows(select: exp.Select) -> exp.Select:
@@ -29,6 +30,7 @@ def windows(select: exp.Select) -> exp.Select:
     names = {text: f"__ai_w{i}" for i, text in enumerate(dict.fromkeys(c.sql() for c, _ in found))}
     columns = [exp.alias_(_call(found, text).copy(), name) for text, name in names.items()]
     inner = exp.Select(expressions=[*(c.copy() for c in wrapped.columns), *columns])
+    inner.meta[USED] = ALL if used_columns(select) is not None else None  # it is read whole
     for part in ("from_", "joins", "where"):
         inner.set(part, copied(select.args.get(part)))
         new.set(part, None)
