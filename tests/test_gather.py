@@ -59,6 +59,12 @@ def many() -> Iterator[tuple[sqlllm.Connection, sqlllm.FakeModel]]:
         ("SELECT id, ai.complete(x) FROM many ORDER BY id LIMIT 5000", [5000]),
         ("SELECT ai.complete($1 || x) FROM many WHERE id < $2", [3000]),
         ("SELECT id, row_number() OVER (ORDER BY ai.score(x, 'q'), id) AS r FROM many", [6000]),
+        (
+            "WITH RECURSIVE r(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM r WHERE n < 9), "
+            "c AS (SELECT ai.complete('c' || n) AS y FROM r) "
+            "SELECT ai.complete('r' || n) FROM r UNION ALL FROM c",
+            [10, 10],
+        ),
         (  # a condition from above is decided first
             "SELECT id FROM (FROM many WHERE ai.filter(x, 'q') AND ai.filter(x, 'r')) "
             "WHERE id < 50",

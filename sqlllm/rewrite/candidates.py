@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from sqlllm.rewrite.calls import ai_call, asks, call_name, calls, option, without_strategy
 from sqlllm.rewrite.conditions import are_inner, joins, tables_of, take_out, terms
-from sqlllm.rewrite.source import hide, shows_all
+from sqlllm.rewrite.source import add_cte, hide, shows_all
 
 APPROXIMATE = ("blocking", "classify")
 
@@ -110,7 +110,7 @@ def _keep_likely(select: exp.Select, term: exp.Expr, sides: list[exp.Select], na
     query = exp.select(*fields, dialect="duckdb").from_(one)
     take_out(select, term)
     hide([p for p in select.expressions if isinstance(p, exp.Star)], ["__ai_a", "__ai_b"])
-    select.with_(name, as_=query, materialized=True, copy=False)
+    add_cte(select, name, query)
     texts = {side: exp.column(f"__ai_{side}", table=name) for side in ("a", "b")}
     equal = [
         exp.EQ(this=texts[side].copy(), expression=exp.cast(text.copy(), "VARCHAR"))

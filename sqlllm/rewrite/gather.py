@@ -48,7 +48,7 @@ from sqlllm.rewrite.conditions import (
 from sqlllm.rewrite.guard import guards, is_late
 from sqlllm.rewrite.once import once, reads_often
 from sqlllm.rewrite.parser import AiDuckDB
-from sqlllm.rewrite.source import sort_keys
+from sqlllm.rewrite.source import add_cte, sort_keys
 from sqlllm.rewrite.timing import Shape, Timing, all_calls, is_grouped, own_calls
 from sqlllm.rewrite.used import ALL, used_columns
 
@@ -154,7 +154,7 @@ class Gatherer:
         """Gather calls over the rows of `source`; what is true when they are answered."""
         number = next(self.numbers)
         query = collecting(source, asked, number, "_answer", -number if lazy else number)
-        block.with_(f"__ai_{number}", as_=query, materialized=True, copy=False)
+        add_cte(block, f"__ai_{number}", query)
         return exp.select("done").from_(f"__ai_{number}").subquery()
 
 

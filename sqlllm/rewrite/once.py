@@ -13,7 +13,7 @@ from sqlglot import exp
 from sqlllm.rewrite.calls import asks
 from sqlllm.rewrite.conditions import tables_of
 from sqlllm.rewrite.search import searches
-from sqlllm.rewrite.source import copied
+from sqlllm.rewrite.source import add_cte, copied
 from sqlllm.rewrite.used import ALL, passes_all, used_columns
 
 CHUNK = 2048  # rows that DuckDB hands to a UDF at once: gathering fewer makes no batch larger
@@ -49,7 +49,7 @@ def once(select: exp.Select, numbers: Iterator[int]) -> None:
         return
     if isinstance(table, exp.Subquery):
         name = f"__ai_{next(numbers)}"
-        select.with_(name, as_=table.this.copy(), materialized=True, append=True, copy=False)
+        add_cte(select, name, table.this.copy())
         named = exp.to_table(name)
         named.set("alias", copied(table.args.get("alias")))  # also the names of its columns
         table.replace(named)

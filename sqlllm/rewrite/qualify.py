@@ -116,20 +116,25 @@ def _of_file(number: int) -> exp.Identifier:
 def visible_ctes(select: exp.Select, *, asking: bool = True) -> str:
     """WITH ... of the block and of those around it, outermost first; `asking` with calls too."""
     ctes: list[exp.CTE] = []
+    recursive = ""
     node: exp.Expr | None = select
     while node is not None:
         with_ = node.args.get("with_")
+        if with_ is not None and with_.args.get("recursive"):
+            recursive = "RECURSIVE "
         ctes = [*(with_.expressions if with_ is not None else ()), *ctes]
         if isinstance(node, exp.CTE):  # sees those before it
             parent = node.parent
             before = parent.expressions[: node.index] if isinstance(parent, exp.With) else []
             ctes = [*before, *ctes]
+            if isinstance(parent, exp.With) and parent.args.get("recursive"):
+                recursive = "RECURSIVE "
             node = parent.parent if parent is not None else None
             node = node.parent if node is not None else None
         else:
             node = node.parent
     texts = [cte.sql(AiDuckDB) for cte in ctes if asking or not asks(cte)]
-    return f"WITH {', '.join(texts)} " if texts else ""
+    return f"WITH {recursive}{', '.join(texts)} " if texts else ""
 
 
 def _write_out_using(select: exp.Select, tables: list[_Table]) -> bool:

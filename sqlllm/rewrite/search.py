@@ -22,6 +22,7 @@ from sqlllm.errors import CallError, did_you_mean
 from sqlllm.rewrite import Columns
 from sqlllm.rewrite.calls import ai_call, named, option
 from sqlllm.rewrite.qualify import visible_ctes
+from sqlllm.rewrite.source import add_cte
 
 SHARED = ("text", "model", "truncate", "on_error")  # arguments of ai._search_texts
 
@@ -46,7 +47,7 @@ def search(select: exp.Select, numbers: Iterator[int], columns: Columns) -> exp.
                 ai_call("_answer", exp.Literal.number(number), exp.column("texts")), "done"
             )
             query = exp.select(done).from_(texts_of(table, number))
-            new.with_(f"__ai_{number}", as_=query, materialized=True, copy=False)
+            add_cte(new, f"__ai_{number}", query)
             waits = exp.select("done").from_(f"__ai_{number}").subquery()
             table.this.append("expressions", named("_stage", waits))
     return new if len(new.ctes) > len(select.ctes) else select

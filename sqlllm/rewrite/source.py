@@ -121,6 +121,13 @@ def copied(part: Any) -> Any:
     return part.copy() if isinstance(part, exp.Expr) else part
 
 
+def add_cte(select: exp.Select, name: str, query: exp.Select) -> None:
+    """Add a materialised CTE behind those of the block, in place; a recursive one stays that."""
+    before = select.args.get("with_")
+    recursive = before is not None and bool(before.args.get("recursive"))
+    select.with_(name, as_=query, materialized=True, recursive=recursive, copy=False)
+
+
 def hide(stars: Iterable[exp.Star], names: Collection[str]) -> None:
     """Leave columns that a rule has added out of `*`, in place."""
     for star in stars:

@@ -268,12 +268,13 @@ def _may_be_qualified(block: exp.Select, rule: str) -> bool:
 
 
 def _in_recursion(block: exp.Select) -> bool:
-    """Whether a block is part of a recursive CTE, which reads what it has made so far."""
-    with_ = block.find_ancestor(exp.With)
-    while with_ is not None:
-        if with_.args.get("recursive"):
+    """Whether a block is part of a CTE that reads itself: what it has made so far."""
+    cte = block.find_ancestor(exp.CTE)
+    while cte is not None:
+        name = cte.alias.lower()
+        if any(not t.db and t.name.lower() == name for t in cte.this.find_all(exp.Table)):
             return True
-        with_ = with_.find_ancestor(exp.With)
+        cte = cte.find_ancestor(exp.CTE)
     return False
 
 
