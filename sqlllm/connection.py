@@ -19,6 +19,7 @@ from sqlllm.explain import CallPlan, Explanation, counted
 from sqlllm.installation import DuckDB, Installation, install_on
 from sqlllm.models.base import Model
 from sqlllm.rewrite import TEXTUAL, Plan, Statement, plan, rules
+from sqlllm.rewrite.drawn import COLLECTING, drawn
 from sqlllm.runtime.history import History, Ran
 from sqlllm.runtime.runtime import Runtime
 from sqlllm.settings import Settings
@@ -212,7 +213,21 @@ class Connection:
     def _plan(self, query: str, parameters: object = None, *, lazy: bool = False) -> Plan:
         columns = partial(self._columns, parameters=parameters)
         on = self._rewrite & TEXTUAL if reads_once(query) else self._rewrite
-        return plan(query, self._arguments, on, columns=columns, lazy=lazy)
+        made = plan(query, self._arguments, on, columns=columns, lazy=lazy)
+        view = None if COLLECTING.isdisjoint(made.fired) else drawn(query, self._views())
+        if view is None:
+            return made
+        made = plan(query, self._arguments, on - COLLECTING, columns=columns, lazy=lazy)
+        note = f"asked in chunks: the view {view} gives other rows each time it is read"
+        return replace(made, notes=(*made.notes, note))
+
+    def _views(self) -> dict[str, str]:
+        """The user's views and what they say."""
+        views = "SELECT lower(view_name), sql FROM duckdb_views() WHERE NOT internal"
+        try:
+            return dict(self._con.sql(views).fetchall())
+        except duckdb.Error:  # a transaction that has failed answers nothing
+            return {}
 
     def _again(
         self, statement: Statement, *, ran: Ran, script: Plan, parameters: object, lazy: bool

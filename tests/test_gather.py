@@ -186,6 +186,17 @@ def test_a_result_that_is_fetched_in_part_asks_little_ahead(
     assert fake.batches == [6000]
 
 
+def test_a_view_that_draws_its_rows_is_read_once(
+    many: tuple[sqlllm.Connection, sqlllm.FakeModel],
+) -> None:
+    db, fake = many
+    db.execute("CREATE VIEW few AS FROM many USING SAMPLE 500 ROWS; CREATE VIEW v AS FROM few")
+    query = "SELECT x, ai.complete(x) FROM V"
+    texts = {x for x, _ in db.execute(query).fetchall()}
+    assert len(fake.inputs) == len(texts)
+    assert "the view few gives other rows each time" in str(db.explain(query))
+
+
 def test_a_failed_input_of_a_batch_is_asked_once(both: Both) -> None:
     def fn(task: sqlllm.Task, text: str) -> str:
         if text == "text 7":
