@@ -122,8 +122,11 @@ def test_parameters_have_the_numbers_that_duckdb_gives_them(
 
 
 def test_a_name_in_quotes_is_the_same_name(both: Both) -> None:
-    query = """SELECT ai."complete"(x) AS c FROM t ORDER BY id LIMIT 2"""
-    assert both.run(both.on, query) == ([("BAD BUG",), ("BAD",)], ["c"], 2)
+    for call in ("""ai."complete"(x)""", """"ai"."complete"(x)""", """AI . complete(x)"""):
+        query = f"SELECT {call} AS c FROM t ORDER BY id LIMIT 2"
+        assert both.run(both.on, query) == ([("BAD BUG",), ("BAD",)], ["c"], 2)
+    query = """SELECT k, "ai"."agg"(DISTINCT x, 'q') AS a FROM t GROUP BY k ORDER BY k LIMIT 1"""
+    assert both.run(both.on, query)[1] == ["k", "a"]
     with pytest.raises(sqlllm.UnknownArgument, match="without a name"):
         both.on.execute("""SELECT ai."complete"('fake', 'x')""")
 

@@ -2,12 +2,13 @@
 
 DuckDB's own message for a wrong or missing argument of a macro doesn't name it, and DuckDB takes
 options by position: `AI_COMPLETE('model', 'prompt')`, as a warehouse has it, would quietly ask
-something else. The rule works on tokens and replaces one character, so that positions in DuckDB's
-messages stay those of the user's text, and statements that sqlglot can't parse pass through.
+something else. The rule works on tokens and keeps the text as long as it was, so that positions in
+DuckDB's messages stay those of the user's text; what sqlglot can't parse passes through.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,14 +21,19 @@ NAMING = ("MACRO", "FUNCTION", "TABLE", "VIEW", "INTO", "EXISTS")
 """Keywords before the name of something that is made or filled; its parentheses hold columns."""
 
 
+_CALLS = re.compile(r'\bai(?:_|"?\s*\.)', re.IGNORECASE)
+
+
 def names(sql: str, functions: Functions) -> str:
     """Apply the rule.
 
     Example:
         >>> names("SELECT ai_embed(x) FROM ai_embed_log", {"embed": {"text": False}})
         'SELECT ai.embed(x) FROM ai_embed_log'
+        >>> names('SELECT "ai"."embed"(x)', {"embed": {"text": False}})
+        'SELECT ai.embed    (x)'
     """
-    if "ai_" not in sql.lower() and "ai." not in sql.lower():
+    if not _CALLS.search(sql):
         return sql
     from sqlglot.errors import SqlglotError
 
@@ -43,8 +49,8 @@ def names(sql: str, functions: Functions) -> str:
                 continue
             text[token.start + 2] = "."
             _check_arguments(word[3:], functions[word[3:]], tokens, i + 1, sql)
-        elif word == "ai" and _type(tokens, i + 1) == "DOT" and _type(tokens, i + 3) == "L_PAREN":
-            if i and _type(tokens, i - 1) in ("DOT", *NAMING):
+        elif word.strip('"') == "ai" and _type(tokens, i + 1) == "DOT":
+            if _type(tokens, i + 3) != "L_PAREN" or _type(tokens, i - 1) in ("DOT", *NAMING):
                 continue
             name = sql[tokens[i + 2].start : tokens[i + 2].end + 1].strip('"').lower()
             if name not in functions:
@@ -54,6 +60,9 @@ def names(sql: str, functions: Functions) -> str:
                 ]
                 raise UnknownFunction(msg, hint=did_you_mean(name, public))
             _check_arguments(name, functions[name], tokens, i + 3, sql)
+            start, end = token.start, tokens[i + 2].end + 1
+            if not sql[start:end].lower().startswith("ai."):
+                text[start:end] = f"ai.{name}".ljust(end - start)
     return "".join(text)
 
 
