@@ -58,6 +58,7 @@ def many() -> Iterator[tuple[sqlllm.Connection, sqlllm.FakeModel]]:
         ("COPY (SELECT ai.complete(x) FROM many) TO '/dev/null' (FORMAT csv)", [6000]),
         ("SELECT id, ai.complete(x) FROM many ORDER BY id LIMIT 5000", [5000]),
         ("SELECT ai.complete($1 || x) FROM many WHERE id < $2", [3000]),
+        ("SELECT unnest({'a': ai.complete(x)}::STRUCT(a VARCHAR, b INT)) FROM many", [6000]),
         ("SELECT id, row_number() OVER (ORDER BY ai.score(x, 'q'), id) AS r FROM many", [6000]),
         (
             "WITH RECURSIVE r(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM r WHERE n < 9), "

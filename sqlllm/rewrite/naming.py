@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from sqlllm.rewrite import Columns
+from sqlllm.rewrite.parser import AiDuckDB
 from sqlllm.rewrite.source import place_of
 
 
@@ -19,14 +20,16 @@ def keep_names(tree: exp.Expr, original: str, columns: Columns) -> bool:
     known = columns(original)
     if known is None:
         return False
+    counted = True
     for i, projection in enumerate(list(projections)):
         if not is_unnamed(projection):
             continue
         place = place_of(i, projections, len(known))
-        if place is None:
-            return False
-        projections[i].replace(exp.alias_(projection.copy(), known[place], quoted=True))
-    return True
+        if place is None:  # such as unnest of a struct, whose columns have the names of its fields
+            counted = False
+        else:
+            projections[i].replace(exp.alias_(projection.copy(), known[place], quoted=True))
+    return counted or columns(tree.sql(AiDuckDB)) == known
 
 
 def shown_of(tree: exp.Expr) -> exp.Expr:
