@@ -69,6 +69,30 @@ def test_classify_csv(script: Script) -> None:
     assert float(found[1]) > 0.5
 
 
+@pytest.mark.parametrize(
+    ("rows", "printed"),
+    [
+        (
+            "text,gold,predicted\nWrong invoice,billing,bug\nApp crashes,bug,billing",
+            "1.0000 (2 of 2",
+        ),
+        ("text,gold\nFive stars,5\nOne star,1\nNothing,", "(2 of 2 rows, 2 labels)"),
+        ("text,gold\nFive stars,\n", "no row of"),
+    ],
+)
+def test_classify_csv_compares_with_the_label_that_was_given(
+    script: Script, tmp_path: Path, rows: str, printed: str
+) -> None:
+    (tmp_path / "rows.csv").write_text(rows)
+    given = ("examples/classify_csv.py", str(tmp_path / "rows.csv"), "text", "gold")
+    if "of 2" in printed:
+        assert printed in script(*given)
+    else:
+        with pytest.raises(SystemExit, match="2"):
+            script(*given)
+        assert printed in script.capsys.readouterr().err
+
+
 def test_rag(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ask = ("examples/rag.py", "How do I reset the hub?", "--database", str(tmp_path / "rag.duckdb"))
     with monkeypatch.context() as patch:
