@@ -132,6 +132,13 @@ def test_what_is_left_says_why(db: Db) -> None:
             "its inputs depend on answers",
         ),
         ("CREATE TEMP TABLE w AS FROM t; SELECT ai.complete(x) FROM w", "not counted"),
+        ("UPDATE t SET k = 1 RETURNING ai.complete(x)", "in no SELECT"),
+        ("INSERT INTO u VALUES (9, ai.complete('a'))", "in no SELECT"),
+        (
+            "MERGE INTO u USING t ON u.k = t.id WHEN MATCHED THEN UPDATE SET y = ai.complete(t.x)",
+            "in no SELECT",
+        ),
+        ("PIVOT t ON ai.complete(x) USING count(*)", "in no SELECT"),
     ):
         explained = con.explain(query)
         assert any(why in call.note for call in explained.calls), query

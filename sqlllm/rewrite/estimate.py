@@ -71,12 +71,24 @@ def estimates(statement: str, columns: Columns) -> Iterator[Estimate]:
 def _of_tree(tree: exp.Expr, columns: Columns) -> Iterator[Estimate]:
     open_aggregates(tree, (), columns)
     mark_used(tree)
+    told: set[int] = set()
     if isinstance(tree, exp.Update | exp.Delete):
         yield from _of_block(as_select(tree), columns)
-        return
+        values = [*tree.expressions, tree.args.get("where")]
+        told.update(id(call) for value in values if value is not None for call in calls(value))
     for block in tree.find_all(exp.Select, bfs=False):
         yield from _of_block(block, columns)
         yield from _of_searches(block)
+        found = [*own_calls(block), *own_calls(block, group_calls)]
+        told.update(id(call) for call, _, _ in found)
+    for call in (*calls(tree), *group_calls(tree)):
+        if id(call) not in told:  # but in VALUES, RETURNING, ON CONFLICT, MERGE or PIVOT
+            yield Estimate(_text(call), None, f"not counted; {CHUNKS}it is in no SELECT")
+
+
+def _text(call: exp.Dot) -> str:
+    """As it was written."""
+    return call.meta.get("written") or call.sql(AiDuckDB)
 
 
 def _of_block(written: exp.Select, columns: Columns) -> Iterator[Estimate]:
@@ -85,7 +97,7 @@ def _of_block(written: exp.Select, columns: Columns) -> Iterator[Estimate]:
     seen, shape = set(), Shape.of(block)
     unused, reason = used_columns(written) is None, why_not(block)
     for call, top, part in [*own_calls(block), *own_calls(block, group_calls)]:
-        text = call.meta.get("written") or call.sql(AiDuckDB)
+        text = _text(call)
         if text in seen:
             continue
         seen.add(text)
