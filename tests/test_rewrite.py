@@ -253,6 +253,12 @@ def test_names_of_columns_stay(both: Both) -> None:
     assert both.run(both.on, query)[:2] == both.run(both.off, query)[:2]
 
 
+def test_a_call_that_is_a_key_keeps_its_name(both: Both) -> None:
+    query = "SELECT ai.score(x, 'good?'), ai.complete(x) FROM t ORDER BY 1 DESC, id LIMIT 1"
+    assert both.on._plan(query).fired[:1] == ("after_limit",)
+    assert both.run(both.on, query)[:2] == both.run(both.off, query)[:2]
+
+
 def test_an_error_while_it_runs_shows_no_text_that_the_user_did_not_write(both: Both) -> None:
     query = "SELECT id, ai.complete(x) FROM t WHERE x::INT > 1 ORDER BY id LIMIT 1"
     with pytest.raises(duckdb.ConversionException, match="Could not convert") as error:

@@ -50,7 +50,9 @@ def after_limit(select: exp.Select) -> exp.Select:
     for part in ("where", "joins", "limit", "offset"):
         outer.set(part, None)
     for call in [call for p in outer.expressions for call in calls(p) if call.sql() in answers]:
-        call.replace(exp.column(answers[call.sql()]))
+        answer = exp.column(answers[call.sql()])
+        # In parentheses a column without a name is still known for one.
+        call.replace(exp.paren(answer) if call.parent is outer else answer)
     if answers:
         hide(listed_stars(outer), answers.values())
     outer.set("from_", wrapped.reading(inner, "__ai_top"))
