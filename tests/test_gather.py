@@ -268,6 +268,7 @@ def test_calls_of_several_cases_are_asked_as_duckdb_would(both: Both) -> None:
         f"SELECT id FROM t WHERE (id = 3 AND {good}) OR (k = 2 AND {bug}) ORDER BY id",
         f"SELECT id FROM t WHERE {good} OR {bug} OR ai.filter(x || '2', 'good?') ORDER BY id",
         f"SELECT id FROM t JOIN u USING (k) WHERE ({good} OR {bug}) AND id > 0 ORDER BY id, y",
+        f"SELECT id FROM t JOIN u USING (k) WHERE ({good} AND id = 3) OR k = 2 ORDER BY id, y",
         f"SELECT id FROM t WHERE if(x IS NULL, {good} AND {bug}, ai.score(x, 'q') > 0.5)",
         f"SELECT id FROM t WHERE k > 0 AND coalesce({good} IS NOT TRUE, if({bug}, false, true))",
         f"SELECT id, CASE WHEN k = 2 AND {bug} THEN 1 END AS c FROM t WHERE {good} ORDER BY id",

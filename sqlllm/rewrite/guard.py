@@ -58,6 +58,8 @@ def _of_parent(node: exp.Expr, parent: exp.Expr) -> list[exp.Expr]:
     if isinstance(parent, exp.And) and node.arg_key == "expression":
         # What is NULL doesn't pass a filter.
         return [parent.this.copy() if _filters(parent) else _not_false(parent.this)]
+    if isinstance(parent, exp.And) and _filters(parent) and not asks(parent.expression):
+        return [parent.expression.copy()]  # DuckDB decides the cheap side first
     if isinstance(parent, exp.Filter) and node.arg_key == "this":
         return [parent.expression.this.copy()]
     return []
@@ -112,13 +114,13 @@ def cheap_first(select: exp.Select) -> exp.Select:
 
     DuckDB asks a model for both sides of AND and OR in a select list, in HAVING and in QUALIFY,
     for the rows that an aggregate's FILTER leaves out, and for the first part of
-    `ai.filter(...) OR cheap` in WHERE.
+    `ai.filter(...) OR cheap` in WHERE, also of an AND in it.
     """
     if not any(asks(node) for node in select.find_all(exp.And, exp.Or, exp.Filter)):
         return select
     new = select.copy()
     new.meta[NAMED] = select.parent is None or isinstance(select.parent, exp.Create | exp.Copy)
-    for junction in list(new.find_all(exp.And, exp.Or)):
+    for junction in reversed(list(new.find_all(exp.And, exp.Or))):  # inner ones first
         if type(junction.parent) is not type(junction) and _of_block(junction, new):
             _order(junction)
     for filtered in list(new.find_all(exp.Filter)):
@@ -158,7 +160,8 @@ def _order(junction: exp.Connector) -> None:
             true=_join(kind, [*cheap, *(term for term in terms if asks(term))]),
         )
         junction.replace(_marked(exp.Case(ifs=[guarded], default=exp.Boolean(this=not passes))))
-    elif kind is exp.Or:
+    elif junction.find_ancestor(exp.If) or kind is exp.Or or junction.find_ancestor(exp.Or):
+        # AND right below WHERE is split by DuckDB, and its cheap terms are decided first.
         junction.replace(_join(kind, [*cheap, *(term for term in terms if asks(term))]))
 
 
