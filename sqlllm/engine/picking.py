@@ -78,7 +78,7 @@ class Picker:
 
     def _goes_on(self, row: Row, length: int, draft: list[int]) -> bool:
         written = row.tokens[length:]
-        return not row.done and len(written) <= len(draft) and written == draft[: len(written)]
+        return not row.done and written == draft[: len(written)]
 
     def _pick(self, rows: Sequence[Row], logits: Any) -> list[int]:
         import torch
