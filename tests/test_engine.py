@@ -111,7 +111,9 @@ def test_stop_strings_and_long_texts(model: CausalModel) -> None:
     for stops in ((stop,), (whole[3:4], stop)):  # of which the second begins before the first
         task = sqlllm.Task("complete", max_tokens=12, stop=stops)
         first = min(map(whole.find, stops))
-        assert collect(model.complete(task, ["x"]))[0] == whole[:first]
+        batches = list(model.complete(task, ["x"]))
+        assert collect(batches)[0] == whole[:first]
+        assert sum(batch.completion_tokens for batch in batches) < 12
     (batch,) = model.complete(sqlllm.Task("complete", max_tokens=12), ["y" * 600])
     assert "has 600 tokens; model '' has room for 4" in str(batch.errors[0])
     short = sqlllm.Task("complete", max_tokens=12, truncate=True)

@@ -189,6 +189,26 @@ def test_tokens_are_counted_once_whoever_runs_the_model(tmp_path: Path, kind: st
         assert 0 < written <= 10 * len(TEXTS) if task is WRITE else written == 0
 
 
+@pytest.mark.parametrize("kind", ["llama", "bloom"])
+def test_rows_that_end_beside_others_that_go_on(tmp_path: Path, kind: str) -> None:
+    folder, tokens = save(kind, tmp_path), tokenizer()
+    plain, texts = reference(folder), [f"text {i}" for i in range(10, 18)]
+    prompt = prompt_of(tokens, WRITE)
+    ids = torch.tensor([[*prompt.head, *encode(tokens, text), *prompt.tail] for text in texts])
+    mask = torch.ones_like(ids)
+    out = plain.generate(
+        ids, attention_mask=mask, max_new_tokens=10, do_sample=False, pad_token_id=0
+    )
+    written = out[:, ids.shape[1] :].tolist()
+    ends = {written[0][2], written[1][4]}
+    expected = [row[: next((i for i, t in enumerate(row) if t in ends), 10)] for row in written]
+    assert len(set(map(len, expected))) > 1
+    model = CausalModel(folder, dtype="float32")
+    model._ends = frozenset(ends)
+    got = collect(model.complete(WRITE, texts))
+    assert [got[row] for row in range(len(texts))] == [tokens.decode(row) for row in expected]
+
+
 @pytest.mark.parametrize("temperature", [0, 1.0])
 def test_rows_that_generate_has_no_memory_for_go_on_in_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temperature: float
