@@ -127,6 +127,17 @@ def test_special_tokens_in_a_row_are_text(packed: bool, monkeypatch: pytest.Monk
     assert model.count_tokens(["[CLS]", "[cls]"]) == [4, 4]
 
 
+def test_layers_that_attend_to_a_window_are_left_to_the_model() -> None:
+    """ModernBERT's is longer than the texts on which packed rows are compared."""
+    import torch
+
+    from sqlllm.engine import encoder
+
+    states = [torch.zeros(1, 2, 4, 8)] * 3
+    with pytest.raises(NotImplementedError):
+        encoder.attention(None, *states, sqlllm_runs=[(0, 1, 4)], sliding_window=128)
+
+
 def test_an_encoder_that_takes_no_packed_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     from sqlllm.engine import encoder
 
