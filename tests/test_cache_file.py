@@ -91,6 +91,19 @@ def test_a_spoilt_file_is_begun_anew(spoil: Any, warning: str | None, tmp_path: 
     assert len(aside) == bool(warning and "aside" in warning)
 
 
+def test_a_file_that_is_removed_under_a_process_answers_nothing_any_more(tmp_path: Path) -> None:
+    """Blocks of the new one have the numbers of those that were read."""
+    cache = BlockCache(Database(tmp_path / "answers.sqlite", SCHEMA), 1 << 30)
+    lane = Lane(sqlllm.FakeModel(shout), sqlllm.Task("complete"))
+    keys = keys_of(pa.array(["a", "b"]))
+    cache.keep(lane, keys[:1], pa.array([b"A"]))
+    assert cache.find(lane, keys).to_pylist() == [b"A", None]
+    for file in tmp_path.glob("answers*"):
+        file.unlink()
+    cache.keep(lane, keys[1:], pa.array([b"B"]))
+    assert cache.find(lane, keys).to_pylist() == [None, b"B"]
+
+
 def test_blocks_that_there_is_no_room_to_hold_are_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
