@@ -128,6 +128,27 @@ def test_a_file_that_can_not_be_written_warns_once_and_fails_nothing(tmp_path: P
         assert db.execute("SELECT count(*) FROM ai.errors").fetchone() == (1,)
 
 
+def test_each_time_that_a_file_can_not_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(tmp_path / "state.sqlite", SCHEMA)
+    ledger = Ledger(database)
+    monkeypatch.setattr(Ledger, "PATIENCE", 0)
+
+    def full(_: object) -> None:
+        msg = "the disk is full"
+        raise sqlllm.StorageError(msg)
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(database, "write", full)
+            ledger.add(Usage(1, "complete", "fake", rows=1))
+            with pytest.warns(sqlllm.StorageWarning, match="the disk is full"):
+                ledger.flush()
+            ledger.flush()  # once
+        ledger.flush()
+
+
 def test_old_rows_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     database = Database(tmp_path / "state.sqlite", SCHEMA)
     ledger, now = Ledger(database), time.time()

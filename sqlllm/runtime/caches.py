@@ -67,6 +67,7 @@ class FileCache:
                 self._paused_until = time.monotonic() + self.PAUSE
                 self._tell(error)
             else:
+                self._warned = False  # the next time is told, too
                 return
         self._spared = True
         self._spare.keep(lane, keys, answers)

@@ -319,6 +319,7 @@ class Ledger:
         self._usage.clear()
         self._failures.clear()
         self._spent.clear()
+        self._warned = False  # the next time is told, too
         self._next = time.monotonic() + self.EVERY
 
     def _lost(self, error: StorageError) -> None:
