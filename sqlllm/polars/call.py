@@ -20,7 +20,7 @@ from sqlllm.sql import Definition
 if TYPE_CHECKING:
     from sqlllm.connection import Connection
 
-BATCH, ROW, ANSWER = "__ai_batch", "__ai_row", "__ai_answer"
+BATCH, ROW, ANSWER = "__polars_batch", "__polars_row", "__polars_answer"
 
 
 def expression(
@@ -46,7 +46,7 @@ def expression(
         if not isinstance(value, pl.Expr):
             return literal(definition.name, name, value)
         columns.append(value.implode() if aggregate and name == row else value)
-        return f"__ai_{len(columns) - 1}"
+        return f"__polars_{len(columns) - 1}"
 
     parts = []
     for name, value in given.items():
@@ -111,7 +111,7 @@ def _answers(
             msg = f"{call.partition('(')[0]}: column {each.name!r} holds Python objects"
             raise CallError(msg, hint=f"make it text: pl.col({each.name!r}).map_elements(str, ...)")
     series = [each if len(each) == rows else each.new_from_index(0, rows) for each in series]
-    batch = for_arrow(pl.DataFrame({f"__ai_{i}": each for i, each in enumerate(series)}))
+    batch = for_arrow(pl.DataFrame({f"__polars_{i}": each for i, each in enumerate(series)}))
     with connection().cursor() as con:
         con.register(BATCH, pa.table(batch.with_row_index(ROW)))  # DuckDB itself would copy it
         answers = con.arrow_table(f"SELECT {ROW}, {call} AS {ANSWER} FROM {BATCH}")

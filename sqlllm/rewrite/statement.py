@@ -91,7 +91,7 @@ def _rewrite(
     query = query_of(text) if shown is not tree else text
     if not _is_read_alike(tree, text):
         raise Left("to DuckDB it is another query than to sqlglot")
-    plain, unnamed = (written(shown), _unnamed(shown)) if has_unnamed(shown) else ("", [])
+    plain, unnamed = (written(shown), _unnamed(shown)) if has_unnamed(shown) else ("", set())
     renamed = "aggregates" in on and open_aggregates(tree, result_of(shown), columns)
     if any(True for _ in unopened(tree)):
         raise Left("the rule `aggregates` is off")
@@ -100,7 +100,7 @@ def _rewrite(
         return statement, []
     shown = shown_of(tree)
     guarded = any(is_unnamed(p) and is_guarded(p) for p in result_of(shown))
-    renamed = renamed or qualifies or guarded or unnamed != _unnamed(shown)
+    renamed = renamed or qualifies or guarded or not _unnamed(shown) <= unnamed
     # DuckDB names a window as its function is written, others in lower case.
     named = not any(p.find(exp.Window) for p in result_of(shown) if is_unnamed(p))
     other = bool(plain) and (renamed or not named or not same_words(numbered(query), plain))
@@ -118,9 +118,9 @@ def _rewrite(
     return prefix + made, fired
 
 
-def _unnamed(shown: exp.Expr) -> list[str]:
+def _unnamed(shown: exp.Expr) -> set[str]:
     """The columns that DuckDB names after their texts."""
-    return [p.sql(AiDuckDB) for p in result_of(shown) if is_unnamed(p)]
+    return {p.sql(AiDuckDB) for p in result_of(shown) if is_unnamed(p)}
 
 
 def _is_read_alike(tree: exp.Expr, text: str) -> bool:
