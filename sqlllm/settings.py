@@ -297,12 +297,12 @@ def config_file() -> Path | None:
 
 
 def _is_strangers(path: Path) -> bool:
-    """Whether somebody else has put it where anybody can, such as /tmp: it says which models
-    answer, and where answers and texts go."""
+    """Whether a user but this one and root has put it where anybody can, such as /tmp: it says
+    which models answer, and where answers and texts go."""
     if not hasattr(os, "getuid"):
         return False
     everybody = path.parent.stat().st_mode & stat.S_IWOTH
-    return bool(everybody) and path.stat().st_uid != os.getuid()
+    return bool(everybody) and path.stat().st_uid not in (0, os.getuid())
 
 
 def _read(path: Path) -> dict[str, Any]:

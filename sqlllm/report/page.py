@@ -80,14 +80,14 @@ def _sums(report: Report) -> Html:
 
 
 def bar(usage: Usage) -> Html:
-    """Rows, as far as they were sent, cached, or the same as another row."""
+    """Rows, as far as they were sent, cached, NULL, or the same as another row."""
     if not usage.rows:
         return Html("")
     once = max(usage.rows - usage.distinct_inputs, 0)
     shares = {"sent": usage.sent, "cached": usage.cached, "once": once}
     whole = max(sum(shares.values()), 1)
     drawn = [tag("i", class_=k, style=f"width:{100 * n / whole:.2f}%") for k, n in shares.items()]
-    words = {"sent": "sent", "cached": "from the cache", "once": "the same as another row"}
+    words = {"sent": "sent", "cached": "from the cache", "once": "NULL or the same as another row"}
     keys = [
         join([tag("span", class_=f"key {k}"), f"{shares[k]:,} {word}"]) for k, word in words.items()
     ]
