@@ -31,7 +31,8 @@ from sqlllm.errors import SqlllmError
 from sqlllm.installation import install_on, temp_macros
 from sqlllm.rewrite import rules
 from sqlllm.runtime.progress import Logged, Work
-from sqlllm.settings import Settings, from_tables
+from sqlllm.settings import Settings
+from sqlllm.settings_file import from_tables
 
 if TYPE_CHECKING:
     from typing import Self

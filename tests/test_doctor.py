@@ -117,6 +117,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
         ("modle = 'x'", "unknown setting 'modle'", "did you mean `model`?"),
         ("cache = 'sometimes'", "cache must be one of", "correct "),
         ("cache_bytes = 'many'", "must be a whole number, not 'many'", "correct "),
+        ("cache_bytes = true", "must be a whole number, not True", "correct "),
         ("[models.mine]\nurl = 'x'", "unknown entry `url`", "did you mean `uri`?"),
     ],
 )

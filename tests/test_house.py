@@ -25,6 +25,7 @@ LAYERS = [
         "locks",
         "places",
         "settings",
+        "settings_file",
         "sqlite_file",
         "storage",
         "task",

@@ -15,7 +15,8 @@ from sqlllm.engine.int8 import check
 from sqlllm.errors import ConfigError, ModelMissing, did_you_mean
 from sqlllm.models.uri import Uri
 from sqlllm.places import home
-from sqlllm.settings import FROM_ENVIRONMENT, Settings, config_file
+from sqlllm.settings import FROM_ENVIRONMENT, Settings
+from sqlllm.settings_file import config_file
 
 READ = tuple(f"SQLLLM_{name.upper()}" for name in ("config", "home", *FROM_ENVIRONMENT))
 """Environment variables that are read."""

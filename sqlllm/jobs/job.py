@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sqlllm.errors import ConfigError, did_you_mean
-from sqlllm.settings import PATHS, Settings
+from sqlllm.settings import Settings
+from sqlllm.settings_file import PATHS
 
 FORMATS = ("table", "markdown", "csv", "json", "parquet")
 SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet",
